@@ -1313,6 +1313,8 @@ class BlockDelta(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     REDACTED_THINKING_FIELD_NUMBER: _builtins.int
     STRUCTURED_CONTENT_JSON_FIELD_NUMBER: _builtins.int
+    STATE_DATA_FIELD_NUMBER: _builtins.int
+    OPAQUE_JSON_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The block."""
@@ -1330,6 +1332,10 @@ class BlockDelta(_message.Message):
     """Bytes of a redacted thinking block."""
     structured_content_json: _builtins.str
     """Piece of a tool result's structured_content_json."""
+    state_data: _builtins.bytes
+    """Bytes to append to the data of the block's last state: states that are too large for one event."""
+    opaque_json: _builtins.str
+    """Piece of an opaque block's json."""
     @_builtins.property
     def media(self) -> Global___MediaDelta:
         """Piece of a media block."""
@@ -1360,13 +1366,15 @@ class BlockDelta(_message.Message):
         refusal: _builtins.str = ...,
         redacted_thinking: _builtins.bytes = ...,
         structured_content_json: _builtins.str = ...,
+        state_data: _builtins.bytes = ...,
+        opaque_json: _builtins.str = ...,
         logprobs: _abc.Iterable[_content_pb2.TokenLogprob] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "arguments_text", b"arguments_text", "citation", b"citation", "delta", b"delta", "media", b"media", "redacted_thinking", b"redacted_thinking", "refusal", b"refusal", "state", b"state", "structured_content_json", b"structured_content_json", "text", b"text", "thinking", b"thinking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "arguments_text", b"arguments_text", "citation", b"citation", "delta", b"delta", "media", b"media", "opaque_json", b"opaque_json", "redacted_thinking", b"redacted_thinking", "refusal", b"refusal", "state", b"state", "state_data", b"state_data", "structured_content_json", b"structured_content_json", "text", b"text", "thinking", b"thinking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "arguments_text", b"arguments_text", "citation", b"citation", "delta", b"delta", "index", b"index", "logprobs", b"logprobs", "media", b"media", "redacted_thinking", b"redacted_thinking", "refusal", b"refusal", "state", b"state", "structured_content_json", b"structured_content_json", "text", b"text", "thinking", b"thinking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "arguments_text", b"arguments_text", "citation", b"citation", "delta", b"delta", "index", b"index", "logprobs", b"logprobs", "media", b"media", "opaque_json", b"opaque_json", "redacted_thinking", b"redacted_thinking", "refusal", b"refusal", "state", b"state", "state_data", b"state_data", "structured_content_json", b"structured_content_json", "text", b"text", "thinking", b"thinking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_delta: _TypeAlias = _typing.Literal["text", "thinking", "arguments_json", "arguments_text", "media", "citation", "state", "refusal", "redacted_thinking", "structured_content_json"]  # noqa: Y015
+    _WhichOneofReturnType_delta: _TypeAlias = _typing.Literal["text", "thinking", "arguments_json", "arguments_text", "media", "citation", "state", "refusal", "redacted_thinking", "structured_content_json", "state_data", "opaque_json"]  # noqa: Y015
     _WhichOneofArgType_delta: _TypeAlias = _typing.Literal["delta", b"delta"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_delta) -> _WhichOneofReturnType_delta | None: ...
 
@@ -1542,22 +1550,26 @@ class ProviderEvent(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     RAW_JSON_FIELD_NUMBER: _builtins.int
+    CONTINUES_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider."""
     type: _builtins.str
     """The event's type, in the provider's word. Empty: it has none."""
     raw_json: _builtins.str
     """The event's JSON, verbatim."""
+    continues: _builtins.bool
+    """True: raw_json goes on in the next ProviderEvent. Only for events that are too large for one."""
     def __init__(
         self,
         *,
         provider: _builtins.str = ...,
         type: _builtins.str = ...,
         raw_json: _builtins.str = ...,
+        continues: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider", "raw_json", b"raw_json", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continues", b"continues", "provider", b"provider", "raw_json", b"raw_json", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,277 @@
+"""Writes one answer as contract events: numbers blocks, joins split surrogates, keeps events below 1 MiB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from execution_platform.v1 import chat_pb2, content_pb2
+
+__all__ = ["AnswerWriter"]
+
+Event = chat_pb2.ChatEvent
+Delta = chat_pb2.BlockDelta
+
+#: Largest piece of text (characters) or bytes in one event: 4 bytes a character stay below 1 MiB.
+_PIECE = 240_000
+
+
+class AnswerWriter:
+    """Collects the events of one answer until they are taken.
+
+    The caller says what the provider said, in order; the writer keeps the promises about blocks. Joining a
+    block's deltas gives the block, so empty pieces are left out.
+    """
+
+    def __init__(self, family: str) -> None:
+        self._family = family
+        self._events: list[Event] = []
+        self._next_index = 0
+        self._open: set[int] = set()
+        self._halves: dict[tuple[int, str], str] = {}
+
+    def take(self) -> list[Event]:
+        """Return the events since the last call, and forget them."""
+        events, self._events = self._events, []
+        return events
+
+    def emit(self, event: Event) -> None:
+        """Add an event that is not about a block."""
+        self._events.append(event)
+
+    def emit_all(self, events: Iterable[Event]) -> None:
+        """Add events that are not about blocks."""
+        self._events.extend(events)
+
+    def open(self, block: content_pb2.ContentBlock) -> int:
+        """Start a block; what it already holds stays whole. Returns its index.
+
+        Content too large for one event follows as deltas.
+        """
+        index = self._next_index
+        self._next_index += 1
+        self._open.add(index)
+        rest = list(_cut_large(block))
+        block.index = index
+        block.family = self._family
+        self._events.append(Event(block_started=chat_pb2.BlockStarted(block=block)))
+        for delta in rest:
+            delta.index = index
+            self._events.append(Event(block_delta=delta))
+        return index
+
+    def whole(self, block: content_pb2.ContentBlock) -> int:
+        """Start and stop a block that the provider gave whole. Returns its index."""
+        index = self.open(block)
+        self.stop(index)
+        return index
+
+    def text(self, index: int, text: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
+        """Append to a text block."""
+        self._append(index, "text", text, lambda piece: Delta(index=index, text=piece), logprobs)
+
+    def thinking(self, index: int, text: str) -> None:
+        """Append to a thinking block."""
+        self._append(index, "thinking", text, lambda piece: Delta(index=index, thinking=piece))
+
+    def refusal(self, index: int, text: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
+        """Append to a refusal block."""
+        self._append(index, "refusal", text, lambda piece: Delta(index=index, refusal=piece), logprobs)
+
+    def arguments(self, index: int, json: str) -> None:
+        """Append to the JSON arguments of a tool call."""
+        self._append(index, "arguments_json", json, lambda piece: Delta(index=index, arguments_json=piece))
+
+    def arguments_text(self, index: int, text: str) -> None:
+        """Append to the free-text argument of a tool call."""
+        self._append(index, "arguments_text", text, lambda piece: Delta(index=index, arguments_text=piece))
+
+    def structured_content(self, index: int, json: str) -> None:
+        """Append to the JSON of a tool result."""
+        self._append(
+            index,
+            "structured_content_json",
+            json,
+            lambda piece: Delta(index=index, structured_content_json=piece),
+        )
+
+    def media(self, index: int, data: bytes = b"", transcript: str = "") -> None:
+        """Append to a media block."""
+        for piece in _bytes_pieces(data):
+            self._delta(Delta(index=index, media=chat_pb2.MediaDelta(data=piece)))
+        self._append(
+            index,
+            "transcript",
+            transcript,
+            lambda piece: Delta(index=index, media=chat_pb2.MediaDelta(transcript=piece)),
+        )
+
+    def citation(self, index: int, citation: content_pb2.Citation) -> None:
+        """Add a source to a block."""
+        self._delta(Delta(index=index, citation=citation))
+
+    def state(self, index: int, kind: str, data: bytes) -> None:
+        """Add opaque state to a block."""
+        state = content_pb2.OpaqueState(kind=kind, data=data[:_PIECE])
+        self._delta(Delta(index=index, state=state))
+        for piece in _bytes_pieces(data[_PIECE:]):
+            self._delta(Delta(index=index, state_data=piece))
+
+    def stop(self, index: int, provider_metadata_json: str | None = None) -> None:
+        """Complete a block. Half a character that never got its other half becomes U+FFFD, with a Notice."""
+        self._flush_halves(index)
+        self._open.remove(index)
+        stopped = chat_pb2.BlockStopped(index=index)
+        if provider_metadata_json is not None:
+            stopped.provider_metadata_json = provider_metadata_json
+        self._events.append(Event(block_stopped=stopped))
+
+    def stop_all(self) -> None:
+        """Complete the blocks that are still open, lowest index first."""
+        for index in sorted(self._open):
+            self.stop(index)
+
+    def is_open(self, index: int) -> bool:
+        """Return whether a block has been started and not stopped."""
+        return index in self._open
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks have been started."""
+        return self._next_index
+
+    def _delta(self, delta: Delta) -> None:
+        self._events.append(Event(block_delta=delta))
+
+    def _append(
+        self,
+        index: int,
+        field: str,
+        text: str,
+        make: Callable[[str], Delta],
+        logprobs: Sequence[content_pb2.TokenLogprob] = (),
+    ) -> None:
+        if self._halves or _ends_in_half(text):
+            text = self._join_halves(index, field, text)
+        if not text and not logprobs:
+            return
+        if len(text) <= _PIECE:
+            delta = self._make(text, make)
+            if logprobs:
+                delta.logprobs.extend(logprobs)
+            self._events.append(Event(block_delta=delta))
+            return
+        for at in range(0, len(text), _PIECE):
+            delta = self._make(text[at : at + _PIECE], make)
+            if logprobs and at == 0:
+                delta.logprobs.extend(logprobs)
+            self._events.append(Event(block_delta=delta))
+
+    def _make(self, text: str, make: Callable[[str], Delta]) -> Delta:
+        try:
+            return make(text)
+        except UnicodeEncodeError:
+            # Halves inside one JSON string: real pairs are joined, an unpaired one cannot be carried by proto.
+            joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            if "\ufffd" in joined and "\ufffd" not in text:
+                self._warn_half()
+            return make(joined)
+
+    def _join_halves(self, index: int, field: str, text: str) -> str:
+        held = self._halves.pop((index, field), "")
+        text = held + text
+        if _ends_in_half(text):
+            self._halves[index, field] = text[-1]
+            text = text[:-1]
+        return text
+
+    def _flush_halves(self, index: int) -> None:
+        for key in [key for key in self._halves if key[0] == index]:
+            del self._halves[key]
+            self._delta(_delta_of(key[1], index, "\ufffd"))
+            self._warn_half()
+
+    def _warn_half(self) -> None:
+        self._events.append(
+            Event(
+                notice=chat_pb2.Notice(
+                    code=chat_pb2.NOTICE_CODE_PROVIDER_WARNING,
+                    message="the provider sent half of a UTF-16 surrogate pair; it is shown as U+FFFD",
+                )
+            )
+        )
+
+
+def _ends_in_half(text: str) -> bool:
+    return bool(text) and "\ud800" <= text[-1] <= "\udbff"
+
+
+def _delta_of(field: str, index: int, text: str) -> Delta:
+    if field == "transcript":
+        return Delta(index=index, media=chat_pb2.MediaDelta(transcript=text))
+    delta = Delta(index=index)
+    setattr(delta, field, text)
+    return delta
+
+
+def _bytes_pieces(data: bytes) -> Iterator[bytes]:
+    for at in range(0, len(data), _PIECE):
+        yield data[at : at + _PIECE]
+
+
+def _text_pieces(text: str) -> Iterator[str]:
+    for at in range(0, len(text), _PIECE):
+        yield text[at : at + _PIECE]
+
+
+def _cut_large(block: content_pb2.ContentBlock) -> Iterator[Delta]:
+    """Take content that is too large for one event out of a block, as deltas that bring it back."""
+    kind = block.WhichOneof("content")
+    if kind == "text" and len(block.text.text) > _PIECE:
+        yield from (Delta(text=piece) for piece in _take_text(block.text, "text"))
+    elif kind == "thinking" and len(block.thinking.text) > _PIECE:
+        yield from (Delta(thinking=piece) for piece in _take_text(block.thinking, "text"))
+    elif kind == "refusal" and len(block.refusal.text) > _PIECE:
+        yield from (Delta(refusal=piece) for piece in _take_text(block.refusal, "text"))
+    elif kind == "opaque" and len(block.opaque.json) > _PIECE:
+        yield from (Delta(opaque_json=piece) for piece in _take_text(block.opaque, "json"))
+    elif kind == "tool_call" and len(block.tool_call.arguments_json) > _PIECE:
+        yield from (Delta(arguments_json=piece) for piece in _take_text(block.tool_call, "arguments_json"))
+    elif kind == "tool_result" and len(block.tool_result.structured_content_json) > _PIECE:
+        pieces = _take_text(block.tool_result, "structured_content_json")
+        yield from (Delta(structured_content_json=piece) for piece in pieces)
+    elif kind == "media" and len(block.media.data) > _PIECE:
+        data = block.media.data
+        block.media.data = b""
+        yield from (Delta(media=chat_pb2.MediaDelta(data=piece)) for piece in _bytes_pieces(data))
+    elif kind == "redacted_thinking" and len(block.redacted_thinking.data) > _PIECE:
+        data = block.redacted_thinking.data
+        block.redacted_thinking.data = b""
+        yield from (Delta(redacted_thinking=piece) for piece in _bytes_pieces(data))
+    yield from _cut_states(block)
+
+
+def _cut_states(block: content_pb2.ContentBlock) -> Iterator[Delta]:
+    if any(len(state.data) > _PIECE for state in block.states):
+        states = list(block.states)
+        del block.states[:]
+        for state in states:
+            data = state.data
+            yield Delta(state=content_pb2.OpaqueState(kind=state.kind, data=data[:_PIECE]))
+            yield from (Delta(state_data=piece) for piece in _bytes_pieces(data[_PIECE:]))
+
+
+_Texted = (
+    content_pb2.TextBlock
+    | content_pb2.ThinkingBlock
+    | content_pb2.RefusalBlock
+    | content_pb2.OpaqueBlock
+    | content_pb2.ToolCallBlock
+    | content_pb2.ToolResultBlock
+)
+
+
+def _take_text(part: _Texted, field: str) -> Iterator[str]:
+    text: str = getattr(part, field)
+    part.ClearField(field)  # type: ignore[arg-type]  # the field names differ by message; each call names one of its own
+    part.SetInParent()
+    yield from _text_pieces(text)

@@ -1,0 +1,230 @@
+"""What an adapter is.
+
+An adapter serves one provider. It has one method to stream and one to close; other abilities are one-method
+protocols that it may implement besides. It speaks the contract's messages on one side and the provider's wire
+on the other, and nothing else.
+
+The contract of :meth:`Adapter.stream`, which ``adapters/testing.py`` checks for every adapter:
+
+* It yields non-empty lists of ChatEvents. What one read of the upstream brought stays together in one list.
+  ``sequence`` is left 0: the server numbers.
+* ``started`` comes first, exactly once, as soon as the provider's answer begins. Notices about the request
+  follow it. The server holds both back until the first output.
+* Blocks are started and stopped once, indexes rise from 0, a delta names an open block.
+* ``usage_updated`` comes whenever the provider tells usage, cumulative, and so before an error too.
+* It ends with exactly one ``finished``, or raises an :class:`~.errors.AdapterError`. It raises nothing else but
+  ``CancelledError``/``GeneratorExit``; faults of the transport are mapped ``from`` their cause.
+* Refusals, safety stops and token limits are ``finished``, also when the provider reports them as an error.
+* ``finished`` carries reason, the provider's own word, usage, rate limits, metadata, and cost only where the
+  provider states one. The server adds route, attempts and timing.
+* ``aclose()`` of the generator, or its cancellation, ends the upstream request at once. Whoever iterates it closes it.
+* Nothing is retried inside: retrying is the server's.
+* It may be called concurrently. After :meth:`Adapter.aclose`, which is idempotent, it may not be called again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from pydantic import SecretStr
+
+from execution_platform.v1 import catalog_pb2, chat_pb2
+
+__all__ = [
+    "Adapter",
+    "Call",
+    "CountsTokens",
+    "KnownModel",
+    "ListsModels",
+    "ProviderConfig",
+    "ProviderOption",
+    "ProviderSpec",
+    "Timeouts",
+    "TokenCount",
+    "Translation",
+]
+
+Events = list[chat_pb2.ChatEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a chat.
+
+    Attributes:
+        request: the caller's request, validated. Never changed.
+        model: the provider's own name of the model, never empty.
+        request_id: the chat's id, also where the caller gave none.
+        unary: ask the provider for a whole answer instead of a stream. The events are the same.
+        timeout: seconds that are left of the caller's deadline; None: no limit beyond the provider's own.
+    """
+
+    request: chat_pb2.ChatRequest
+    model: str
+    request_id: str = ""
+    unary: bool = False
+    timeout: float | None = None
+
+
+class Adapter(Protocol):
+    """One provider, ready to serve. See the module for what it promises."""
+
+    def stream(self, call: Call) -> AsyncGenerator[Events, None]:
+        """Run one attempt.
+
+        Raises:
+            AdapterError: the attempt failed; the error says why and whether another one makes sense.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Bounded, idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """What a provider counted: its number and its own JSON, with notices about what was left out."""
+
+    input_tokens: int
+    raw_json: str
+    notices: tuple[chat_pb2.Notice, ...] = ()
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An adapter whose provider counts the tokens of a prompt."""
+
+    async def count_tokens(self, call: Call) -> TokenCount:
+        """Count the input tokens of the call. Raises AdapterError."""
+        ...
+
+
+@runtime_checkable
+class ListsModels(Protocol):
+    """An adapter whose provider lists its models."""
+
+    async def list_models(self) -> list[catalog_pb2.Model]:
+        """List the models with `provider`, `model` and what the provider says of them. Raises AdapterError."""
+        ...
+
+
+class Translation(Protocol):
+    """The pure half of an adapter: the bytes of one answer in, events out. No I/O, no clock, used once.
+
+    A stream is fed piece by piece, cut anywhere, then ended. A whole body is read by :meth:`whole` instead and
+    gives the same blocks, finish and usage.
+    """
+
+    def feed(self, data: bytes) -> Events:
+        """Take the next bytes of a streamed answer. Raises AdapterError for an error that the stream tells."""
+        ...
+
+    def end(self) -> Events:
+        """Tell that the stream's bytes are over.
+
+        Raises:
+            StreamBrokenError: the provider has not said that the answer is complete.
+        """
+        ...
+
+    def whole(self, body: bytes) -> Events:
+        """Take the body of an unstreamed answer. Raises AdapterError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits on one provider's transport, in seconds.
+
+    Attributes:
+        connect: to establish a connection.
+        read: longest silence of the upstream, before the first byte and between bytes.
+    """
+
+    connect: float = 10.0
+    read: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """How one provider is reached from here.
+
+    Attributes:
+        name: the provider's name, as in its ProviderSpec.
+        api_key: its credentials; hides itself from repr and logs.
+        base_url: address of its API; empty: the spec's default.
+        options: values of the spec's options, by name; always all of them.
+    """
+
+    name: str
+    api_key: SecretStr | None = None
+    base_url: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOption:
+    """A further setting of a provider, read from ``EP_<PROVIDER>_<NAME>``.
+
+    Attributes:
+        name: lower case, for example ``api_version``.
+        description: what it does; goes into the configuration reference.
+        default: value when it is not set.
+    """
+
+    name: str
+    description: str
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model that is known without asking its provider; sizes in tokens, None: not known."""
+
+    name: str
+    display_name: str = ""
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+
+
+def _nothing_missing(_: ProviderConfig) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A provider as the registry knows it.
+
+    An entry point of group ``execution_platform.adapters`` names a tuple of these.
+
+    Attributes:
+        name: lower case letters, digits and ``_``; forms the names of its settings.
+        display_name: for people.
+        family: whom its opaque state belongs to; providers of one family replay each other's.
+        create: makes the adapter. Does no I/O.
+        default_model: used when a request names only the provider; empty: the request must name one.
+        needs_key: it cannot be used without ``EP_<NAME>_API_KEY``.
+        default_base_url: address of its API; empty with needs_base_url: ``EP_<NAME>_BASE_URL`` must be set.
+        needs_base_url: it cannot be used without an address of the operator's.
+        options: its further settings.
+        models: what is known of its models without asking.
+        missing: says what else is missing to use it, naming the remedy; empty: nothing.
+        automatic_rank: place in the automatic choice, lowest first; None: never chosen automatically.
+    """
+
+    name: str
+    display_name: str
+    family: str
+    create: Callable[[ProviderConfig], Adapter]
+    default_model: str = ""
+    needs_key: bool = True
+    default_base_url: str = ""
+    needs_base_url: bool = False
+    options: Sequence[ProviderOption] = ()
+    models: Sequence[KnownModel] = ()
+    missing: Callable[[ProviderConfig], str] = _nothing_missing
+    automatic_rank: int | None = None
