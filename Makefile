@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format protos cover wheel e2e live clean
+.PHONY: help setup run test check format protos cover wheel node e2e live clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -75,7 +75,9 @@ wheel: setup ## build both wheels; import the client's at its lowest and newest 
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(BIN)/python clients/python/try_wheel.py dist
 
-e2e: setup $(E2E)/node_modules/.stamp ## run the end-to-end tests (installs their Node packages)
+node: $(E2E)/node_modules/.stamp ## install what the end-to-end tests take from Node
+
+e2e: setup node ## run the end-to-end tests alone
 	@$(BIN)/pytest $(E2E)
 
 $(E2E)/node_modules/.stamp: $(E2E)/package.json $(E2E)/package-lock.json

@@ -28,9 +28,7 @@ PACKAGE_DOC = '''"""Generated from protos/execution_platform/v1 by `make protos`
 
 def ensure_toolchain() -> None:
     """Make .venv-protos with the pinned generators, unless it holds exactly those already."""
-    pins: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"][
-        "protos"
-    ]
+    pins: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["protos"]
     stamp = TOOLCHAIN / f".stamp-{hashlib.sha256('|'.join(pins).encode()).hexdigest()[:16]}"
     if stamp.exists():
         return

@@ -208,4 +208,5 @@ def is_empty_container(value: ast.expr | None) -> bool:
             return True
         case ast.Call(func=ast.Name(id="list" | "dict" | "set" | "defaultdict"), args=[]):
             return True
-    return False
+        case _:
+            return False

@@ -24,14 +24,10 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
         return response
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image.binpb")
-        image.write_bytes(
-            descriptor_pb2.FileDescriptorSet(file=request.proto_file).SerializeToString()
-        )
+        image.write_bytes(descriptor_pb2.FileDescriptorSet(file=request.proto_file).SerializeToString())
         out = Path(folder, "out")
         out.mkdir()
-        status = protoc.main(
-            ["protoc", f"--descriptor_set_in={image}", f"--grpc_python_out={out}", *sources]
-        )
+        status = protoc.main(["protoc", f"--descriptor_set_in={image}", f"--grpc_python_out={out}", *sources])
         if status:
             response.error = f"grpc_python ended with status {status}"
         for module in sorted(out.rglob("*.py")):

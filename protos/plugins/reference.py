@@ -7,7 +7,7 @@ enum 2 a value; within a service 2 a method.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from google.protobuf.compiler import plugin_pb2
 from google.protobuf.descriptor_pb2 import (
@@ -34,9 +34,7 @@ class Comments:
     """The leading comments of one file, by the path of what they speak of."""
 
     def __init__(self, file: FileDescriptorProto) -> None:
-        self._by_path = {
-            tuple(place.path): place.leading_comments for place in file.source_code_info.location
-        }
+        self._by_path = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
 
     def paragraphs(self, path: Path) -> str:
         """Return the comment with its line breaks, without the space after the slashes."""
@@ -86,7 +84,7 @@ def type_of(field: FieldDescriptorProto, owner: DescriptorProto, package: str) -
     return f"optional {kind}" if field.proto3_optional else kind
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Yield the lines of a Markdown table and an empty one."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'|'.join([' --- '] * len(head))}|"
@@ -95,9 +93,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
     yield ""
 
 
-def method_lines(
-    method: MethodDescriptorProto, path: Path, comments: Comments, package: str
-) -> Iterator[str]:
+def method_lines(method: MethodDescriptorProto, path: Path, comments: Comments, package: str) -> Iterator[str]:
     """Yield the lines of one RPC."""
     sends = ("stream " if method.client_streaming else "") + link(method.input_type, package)
     gets = ("stream " if method.server_streaming else "") + link(method.output_type, package)
@@ -107,18 +103,14 @@ def method_lines(
     yield ""
 
 
-def service_lines(
-    service: ServiceDescriptorProto, path: Path, comments: Comments, package: str
-) -> Iterator[str]:
+def service_lines(service: ServiceDescriptorProto, path: Path, comments: Comments, package: str) -> Iterator[str]:
     """Yield the lines of one service."""
     yield from (f"### {service.name}", "", comments.paragraphs(path), "")
     for number, method in enumerate(service.method):
         yield from method_lines(method, (*path, 2, number), comments, package)
 
 
-def enum_lines(
-    enum: EnumDescriptorProto, name: str, path: Path, comments: Comments
-) -> Iterator[str]:
+def enum_lines(enum: EnumDescriptorProto, name: str, path: Path, comments: Comments) -> Iterator[str]:
     """Yield the lines of one enum."""
     yield from (f"### {name}", "", comments.paragraphs(path), "")
     rows = [
@@ -128,9 +120,7 @@ def enum_lines(
     yield from table(("Number", "Value", "Meaning"), rows)
 
 
-def field_row(
-    message: DescriptorProto, number: int, path: Path, comments: Comments, package: str
-) -> tuple[str, ...]:
+def field_row(message: DescriptorProto, number: int, path: Path, comments: Comments, package: str) -> tuple[str, ...]:
     """Return the table row of one field; the members of a oneof say of which."""
     field = message.field[number]
     text = comments.cell((*path, 2, number))
@@ -139,17 +129,13 @@ def field_row(
     return str(field.number), f"`{field.name}`", type_of(field, message, package), text
 
 
-def message_lines(
-    message: DescriptorProto, name: str, path: Path, comments: Comments, package: str
-) -> Iterator[str]:
+def message_lines(message: DescriptorProto, name: str, path: Path, comments: Comments, package: str) -> Iterator[str]:
     """Yield the lines of one message and of what is declared inside it."""
     yield from (f"### {name}", "", comments.paragraphs(path), "")
     for number, oneof in enumerate(message.oneof_decl):
         if text := comments.cell((*path, 8, number)):
             yield from (f"One of `{oneof.name}`: {text}", "")
-    rows = [
-        field_row(message, number, path, comments, package) for number in range(len(message.field))
-    ]
+    rows = [field_row(message, number, path, comments, package) for number in range(len(message.field))]
     if rows:
         yield from table(("Number", "Field", "Type", "Meaning"), rows)
     for number, enum in enumerate(message.enum_type):
