@@ -2,8 +2,7 @@
 
     try_wheel.py FOLDER    FOLDER holds one wheel of each distribution
 
-The client's wheel is tried at the lowest versions that its own metadata allows and at the newest; the
-server's at the newest, together with the client's.
+Each is tried at the lowest versions that its own metadata allows and at the newest.
 """
 
 import re
@@ -45,13 +44,13 @@ def only_wheel(folder: Path, distribution: str) -> Path:
 
 
 def lowest_requirements(wheel: Path) -> list[str]:
-    """Return the wheel's own requirements (not those of extras), each at its lower bound."""
+    """Return the wheel's requirements (not those of extras, nor the other wheel), each at its lower bound."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = HeaderParser().parsestr(archive.read(name).decode())
     pinned = []
     for requirement in metadata.get_all("Requires-Dist", []):
-        if "extra ==" in requirement:
+        if "extra ==" in requirement or requirement.startswith("execution-platform"):
             continue
         bound = re.match(r"([A-Za-z0-9-]+).*>=([0-9.]+)", requirement)
         if bound is None:
@@ -104,7 +103,9 @@ def main() -> None:
         try_install("client, lowest", lowest, CLIENT_PACKAGES, without=CLI)
         try_install("client, newest", [str(client)], CLIENT_PACKAGES, without=CLI)
         try_install("client with its command line", [f"{client}[cli]"], CLIENT_PACKAGES)
-        try_install("server", [f"{client}[cli]", str(server)], SERVER_PACKAGES)
+        both = [f"{client}[cli]", str(server)]
+        try_install("server, lowest", [*both, *lowest_requirements(server)], SERVER_PACKAGES)
+        try_install("server, newest", both, SERVER_PACKAGES)
     except subprocess.CalledProcessError as error:
         fail(f"this failed with status {error.returncode}: {error.cmd[:6]}")
     print("wheel: all good")
