@@ -151,7 +151,7 @@ def decode_json(data: bytes | str) -> Any:
     """
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
@@ -186,7 +186,7 @@ def raw_json(text: str, field: str, *, must_be_object: bool = False) -> msgspec.
     """
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(f"{field}: not valid JSON ({error})", field=field) from error
     if must_be_object and not isinstance(value, dict):
         raise InvalidRequestError(f"{field}: must be a JSON object", field=field)
