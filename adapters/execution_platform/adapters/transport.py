@@ -106,13 +106,13 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         headers: of an answer with an error status; other answers carry the header without meaning it.
         now: seconds since the epoch, for dates; default: now.
     """
-    milliseconds = headers.get("retry-after-ms")
-    if milliseconds is not None:
-        with contextlib.suppress(ValueError):
-            return max(0.0, float(milliseconds) / 1000)
+    exact: float | None = None
+    with contextlib.suppress(ValueError):
+        exact = max(0.0, float(headers.get("retry-after-ms", "")) / 1000)
     value = headers.get("retry-after")
-    if value is None:
-        return None
+    # Azure sends 0 milliseconds beside whole seconds: then the seconds are what it means.
+    if exact or value is None:
+        return exact
     with contextlib.suppress(ValueError):
         return max(0.0, float(value))
     with contextlib.suppress(ValueError, TypeError):
