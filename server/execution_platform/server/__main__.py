@@ -1,0 +1,52 @@
+"""The one command line, ``execution-platform`` (short: ``ep``): the client's commands, and ``serve``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from execution_platform.client.cli import build_app
+from execution_platform.server.serve import ServeOptions, serve
+
+__all__ = ["main"]
+
+
+def serve_command(
+    listen: Annotated[str, typer.Option(help="Address: host:port (port 0: any free one) or unix:/path.")] = "",
+    workers: Annotated[int, typer.Option(help="Server processes that share the port.", min=0, max=256)] = 0,
+    env_file: Annotated[Path, typer.Option(help="File of settings, one NAME=value a line.")] = Path(".env"),
+    log_format: Annotated[str, typer.Option(help="json, text, or auto: text on a terminal.")] = "",
+    hello: Annotated[str, typer.Option(help="Stream a first chat with this message, then go on serving.")] = "",
+    *,
+    once: Annotated[bool, typer.Option("--once", help="With --hello: end after that chat.")] = False,
+) -> None:
+    """Serve. Settings come from EP_* variables and .env; see docs/reference/configuration.md.
+
+    Ends with 0 after SIGTERM or SIGINT, once running chats are done; with 1 if it cannot serve or the first
+    chat fails; with 2 if the configuration is wrong.
+    """
+    if once and not hello:
+        raise typer.BadParameter("needs --hello", param_hint="--once")
+    given = {"EP_LISTEN": listen, "EP_WORKERS": str(workers or ""), "EP_LOG_FORMAT": log_format}
+    first_chat = None
+    if hello:
+        # Imported late: a server without a first chat needs no client.
+        from execution_platform.server.hello import FirstChat  # noqa: PLC0415 - see above
+
+        first_chat = FirstChat(hello)
+    options = ServeOptions({name: value for name, value in given.items() if value}, env_file, first_chat, once)
+    raise typer.Exit(serve(options, lambda line: print(f"ep serve: {line}", file=sys.stderr)))  # noqa: T201 - a command
+
+
+def main() -> None:
+    """Run the command line."""
+    app = build_app()
+    app.command("serve")(serve_command)
+    app()
+
+
+if __name__ == "__main__":
+    main()

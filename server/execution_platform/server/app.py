@@ -1,0 +1,209 @@
+"""The composition root: everything is made here and handed down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib import metadata
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from execution_platform.adapters.registry import Registry
+from execution_platform.server.chat.admission import Admission
+from execution_platform.server.chat.pipeline import ChatPipeline
+from execution_platform.server.config.load import Configuration, ConfigurationError
+from execution_platform.server.config.settings import Settings
+from execution_platform.server.routing.providers import Providers
+from execution_platform.server.routing.router import Router
+from execution_platform.server.services.catalog import CatalogService
+from execution_platform.server.services.chat import ChatService
+from execution_platform.server.telemetry import Logger
+from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
+
+__all__ = ["App", "ListenError"]
+
+_CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
+_CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
+
+#: Seconds between telling callers to go and closing their connections, once no chat runs any more.
+_CLOSE_SECONDS = 2.0
+
+
+class ListenError(Exception):
+    """The address cannot be served on."""
+
+
+class App:
+    """One server process.
+
+    Args:
+        configuration: what was configured.
+        registry: the providers that there are.
+        logger: for everything that happens.
+        share_port: other processes serve on the same port.
+    """
+
+    def __init__(
+        self, configuration: Configuration, registry: Registry, logger: Logger, *, share_port: bool = False
+    ) -> None:
+        self._settings = settings = configuration.settings
+        self._logger = logger
+        self._share_port = share_port
+        self._started = time.time()
+        self._stopping = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.providers = Providers(registry, configuration.providers)
+        self.router = Router(self.providers, settings.model_aliases, settings.default_model)
+        self.admission = Admission(settings.max_concurrent_chats)
+        self.address = settings.listen
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stubs lack aio
+        self._server: grpc.aio.Server | None = None
+        self._check_routes()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[App]:
+        """Serve while the context is entered; `address` then tells where. Drains at the end.
+
+        Raises:
+            ListenError: the address cannot be served on.
+        """
+        self._server = self._make_server()
+        await self._server.start()
+        for name in ("", _CHAT, _CATALOG):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._logger.info("serving", address=self.address, default_provider=self.router.default_provider())
+        self.ready.set()
+        try:
+            yield self
+        finally:
+            await self._shut_down(self._server)
+
+    async def run(self) -> bool:
+        """Serve until SIGTERM, SIGINT or :meth:`stop`. A second signal ends the process at once.
+
+        Returns:
+            Whether all chats finished by themselves.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        async with self.serving():
+            await self._stopping.wait()
+        return not self.admission.ended
+
+    def stop(self) -> None:
+        """End :meth:`run`, gracefully."""
+        self._stopping.set()
+
+    def _on_signal(self, number: int) -> None:
+        self._logger.info("stopping", signal=signal.Signals(number).name, running_chats=self.admission.running)
+        self.stop()
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+    def _check_routes(self) -> None:
+        """Refuse aliases and defaults that lead nowhere, at start rather than at the first chat."""
+        problems: list[str] = []
+        targets: list[tuple[str, str]] = [("EP_DEFAULT_MODEL", self._settings.default_model)]
+        targets += [(f"EP_MODEL_ALIASES: {name}", target) for name, target in self._settings.model_aliases.items()]
+        for place, target in targets:
+            try:
+                if target:
+                    self.router.resolve(target)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told with its place
+                problems.append(f"{place}: {error}")
+        if problems:
+            raise ConfigurationError(problems)
+
+    def _make_server(self) -> grpc.aio.Server:
+        settings = self._settings
+        server = grpc.aio.server(
+            options=_channel_options(settings, share_port=self._share_port), compression=grpc.Compression.NoCompression
+        )
+        pipeline = ChatPipeline(self.providers, self.router, self.admission, self._logger)
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(
+            ChatService(
+                pipeline, default_deadline=settings.default_deadline_seconds, heartbeat=settings.heartbeat_seconds
+            ),
+            server,
+        )
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(
+            CatalogService(
+                self.providers,
+                self.router,
+                self.admission,
+                version=metadata.version("execution-platform"),
+                started=self._started,
+                max_receive_bytes=settings.max_receive_bytes,
+            ),
+            server,
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if settings.reflection:
+            names = (_CHAT, _CATALOG, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        self.address = self._bind(server)
+        return server
+
+    def _bind(self, server: grpc.aio.Server) -> str:
+        listen = self._settings.listen
+        add: Callable[[str], int] = server.add_insecure_port
+        if self._settings.tls_cert_file:
+            credentials = _server_credentials(self._settings)
+
+            def add(address: str) -> int:
+                return server.add_secure_port(address, credentials)
+
+        try:
+            port = add(listen)
+        except RuntimeError as error:
+            raise ListenError(
+                f"cannot serve on {listen}: the address is in use or not this machine's; choose another with EP_LISTEN"
+            ) from error
+        return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+    async def _shut_down(self, server: grpc.aio.Server) -> None:
+        await self._health.enter_graceful_shutdown()
+        finished = await self.admission.drain(self._settings.drain_seconds)
+        if not finished:
+            self._logger.warning("drain_cut_short", after_seconds=self._settings.drain_seconds)
+        await server.stop(_CLOSE_SECONDS)
+        late = await self.providers.aclose()
+        if late:
+            self._logger.warning("providers_did_not_close", providers=late)
+        self._logger.info("stopped", all_chats_finished=finished)
+
+
+def _channel_options(settings: Settings, *, share_port: bool) -> list[tuple[str, int]]:
+    return [
+        # Without workers a second server on the port must be told, not silently get half of the calls.
+        ("grpc.so_reuseport", int(share_port)),
+        ("grpc.max_receive_message_length", settings.max_receive_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.max_metadata_size", 16 * 1024),
+    ]
+
+
+def _server_credentials(settings: Settings) -> grpc.ServerCredentials:
+    problems: list[str] = []
+    read: list[bytes] = []
+    for variable, path in (("EP_TLS_KEY_FILE", settings.tls_key_file), ("EP_TLS_CERT_FILE", settings.tls_cert_file)):
+        try:
+            read.append(Path(path).read_bytes())
+        except OSError as error:
+            problems.append(f"{variable}: cannot read {path}: {error.strerror}")
+    if problems:
+        raise ConfigurationError(problems)
+    return grpc.ssl_server_credentials([(read[0], read[1])])

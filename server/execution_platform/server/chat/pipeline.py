@@ -1,0 +1,221 @@
+"""One chat from admission to its end. Knows nothing of gRPC: events go to a `send` that is handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from execution_platform.adapters.errors import AdapterError, NotSupportedError, ProtocolError
+from execution_platform.adapters.spi import Call, CountsTokens
+from execution_platform.server.chat.admission import Admission
+from execution_platform.server.chat.register import RequestRegister
+from execution_platform.server.chat.sequencing import ChatClock, Sequencer
+from execution_platform.server.chat.validation import check_chat
+from execution_platform.server.errors import DeadlineExceededError, DrainingError, InternalError
+from execution_platform.server.routing.providers import Providers
+from execution_platform.server.routing.router import Router, Target
+from execution_platform.server.status import error_detail
+from execution_platform.server.telemetry import Logger
+from execution_platform.v1 import chat_pb2, error_pb2, usage_pb2
+
+__all__ = ["CallerGoneError", "ChatFailedError", "ChatPipeline", "Send"]
+
+Send = Callable[[list[chat_pb2.ChatEvent]], Awaitable[None]]
+
+
+class ChatFailedError(Exception):
+    """A chat failed; the caller has been sent `failed`, if there was a stream to send it on.
+
+    Attributes:
+        detail: why.
+        request_id: of the chat.
+        attempt: number of the failed attempt, 0 when nobody was asked.
+        after_output: output had been sent.
+    """
+
+    def __init__(self, detail: error_pb2.ErrorDetail, request_id: str, *, attempt: int, after_output: bool) -> None:
+        super().__init__(detail.message)
+        self.detail = detail
+        self.request_id = request_id
+        self.attempt = attempt
+        self.after_output = after_output
+
+
+class CallerGoneError(Exception):
+    """The caller is not there any more: it cancelled, or its connection broke."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of one chat while it runs; the log line is made of it, however it ends."""
+
+    request: chat_pb2.ChatRequest
+    request_id: str
+    clock: ChatClock
+    unary: bool
+    timeout: float
+    target: Target | None = None
+    sequencer: Sequencer | None = None
+    detail: error_pb2.ErrorDetail | None = None
+    ending: str = "cancelled"
+
+
+class ChatPipeline:
+    """Runs chats.
+
+    Args:
+        providers: the adapters.
+        router: which of them serves a request.
+        admission: whether there is room.
+        logger: gets one line for each chat.
+    """
+
+    def __init__(self, providers: Providers, router: Router, admission: Admission, logger: Logger) -> None:
+        self._providers = providers
+        self._router = router
+        self._admission = admission
+        self._register = RequestRegister()
+        self._logger = logger
+
+    def admit(self) -> contextlib.AbstractContextManager[None]:
+        """Hold a place. Raises DrainingError or ServerOverloadedError."""
+        return self._admission.enter()
+
+    async def run(
+        self, request: chat_pb2.ChatRequest, request_id: str, send: Send, *, timeout: float, unary: bool = False
+    ) -> None:
+        """Run a chat that has been admitted, up to its `finished`.
+
+        Args:
+            request: as the caller sent it.
+            request_id: the caller's, or a minted one.
+            send: takes the events, in order; raising or being cancelled in it ends the chat.
+            timeout: seconds that it may take.
+            unary: ask the provider for a whole answer.
+
+        Raises:
+            ChatFailedError: it failed, and `failed` has been sent.
+        """
+        run = _Run(request, request_id, ChatClock(), unary, timeout)
+        try:
+            await self._bounded(run, send)
+            run.ending = "finished"
+        except AdapterError as error:
+            await self._fail(run, error, send)
+        except CallerGoneError:
+            raise
+        except Exception:
+            self._logger.exception("chat_fault", request_id=request_id)
+            await self._fail(run, InternalError("an unexpected fault of the platform; see its log"), send)
+        finally:
+            self._note(run)
+
+    async def count_tokens(self, request: chat_pb2.ChatRequest, *, timeout: float) -> chat_pb2.CountTokensResponse:
+        """Count the input tokens of a chat. Raises AdapterError."""
+        check_chat(request)
+        target = self._router.resolve(request.model)
+        adapter = self._providers.adapter(target.provider)
+        if not isinstance(adapter, CountsTokens):
+            raise NotSupportedError(f"provider {target.provider} has no counter of tokens")
+        call = Call(request, target.model, request.request_id or str(uuid.uuid4()), timeout=timeout)
+        count = await adapter.count_tokens(call)
+        response = chat_pb2.CountTokensResponse(
+            input_tokens=count.input_tokens,
+            route=chat_pb2.Route(provider=target.provider, model=target.model),
+            provider_usage_json=count.raw_json,
+        )
+        if target.notice is not None:
+            response.notices.append(target.notice)
+        response.notices.extend(count.notices)
+        return response
+
+    async def _bounded(self, run: _Run, send: Send) -> None:
+        scope = asyncio.timeout(run.timeout)
+        try:
+            async with scope:
+                with self._admission.endable(scope), self._register.running(run.request):
+                    await self._attempt(run, send)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            if self._admission.ended:
+                raise DrainingError("the server ended before the chat did", retry_after=1.0) from None
+            raise DeadlineExceededError(f"the chat took longer than its {run.timeout:g} s") from None
+
+    async def _attempt(self, run: _Run, send: Send) -> None:
+        check_chat(run.request)
+        run.target = target = self._router.resolve(run.request.model)
+        run.sequencer = sequencer = Sequencer(run.request_id, target, run.clock)
+        adapter = self._providers.adapter(target.provider)
+        record = self._providers.record(target.provider)
+        run.clock.sent = time.monotonic()
+        remaining = run.timeout - (run.clock.sent - run.clock.arrived)
+        call = Call(run.request, target.model, run.request_id, run.unary, remaining)
+        record.running += 1
+        try:
+            async with contextlib.aclosing(adapter.stream(call)) as stream:
+                async for events in stream:
+                    ready = sequencer.take(events)
+                    if ready:
+                        await send(ready)
+                    if sequencer.finished is not None:
+                        break
+        finally:
+            record.running -= 1
+        if sequencer.finished is None:
+            raise ProtocolError(f"the adapter of {target.provider} ended without `finished`")
+        record.succeeded()
+
+    async def _fail(self, run: _Run, error: AdapterError, send: Send) -> NoReturn:
+        run.ending = "failed"
+        if run.target is not None:
+            error.message = self._providers.without_secrets(run.target.provider, error.message)
+        sequencer = run.sequencer
+        if sequencer is None:
+            run.detail = error_detail(error)
+            failed = chat_pb2.Failed(error=run.detail, timing=run.clock.timing())
+            events = [chat_pb2.ChatEvent(failed=failed)]
+        else:
+            events, run.detail = sequencer.fail(error)
+        if run.target is not None:
+            self._providers.record(run.target.provider).failed_with(run.detail)
+        await send(events)
+        raise ChatFailedError(
+            run.detail,
+            run.request_id,
+            attempt=1 if run.clock.sent is not None else 0,
+            after_output=sequencer is not None and sequencer.output_began,
+        ) from error
+
+    def _note(self, run: _Run) -> None:
+        """Log how a chat ended: names, counts and times, never its content."""
+        fields: dict[str, object] = {"request_id": run.request_id, "ending": run.ending}
+        context = run.request.context
+        given = {"persona": run.request.persona, "session_id": context.session_id, "labels": dict(context.labels)}
+        fields.update({key: value for key, value in given.items() if value})
+        if run.target is not None:
+            fields.update(provider=run.target.provider, model=run.target.model)
+        if run.sequencer is not None:
+            fields.update(_usage_fields(run.sequencer.usage))
+            if run.sequencer.finished is not None:
+                fields["finish_reason"] = chat_pb2.FinishReason.Name(run.sequencer.finished.reason)
+        if run.detail is not None:
+            fields.update(reason=error_pb2.ErrorReason.Name(run.detail.reason), error=run.detail.message)
+        if run.clock.first_output is not None:
+            fields["first_token_ms"] = round((run.clock.first_output - run.clock.arrived) * 1000, 1)
+        fields["total_ms"] = round((time.monotonic() - run.clock.arrived) * 1000, 1)
+        self._logger.info("chat", **fields)
+
+
+def _usage_fields(usage: usage_pb2.Usage) -> dict[str, object]:
+    totals: dict[str, int] = {}
+    for item in usage.items:
+        if item.unit == usage_pb2.USAGE_UNIT_TOKEN:
+            name = usage_pb2.UsageKind.Name(item.kind).removeprefix("USAGE_KIND_").lower() + "_tokens"
+            totals[name] = totals.get(name, 0) + item.quantity
+    return dict(totals)

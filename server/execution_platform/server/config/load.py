@@ -1,0 +1,127 @@
+"""Reads settings and providers from the environment and ``.env``, and tells every mistake at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import SecretStr, ValidationError
+
+from execution_platform.adapters.spi import ProviderConfig, ProviderSpec, Timeouts
+from execution_platform.server.config.settings import Settings
+
+__all__ = ["Configuration", "ConfigurationError", "load"]
+
+PREFIX = "EP_"
+
+#: Variables with our prefix that other programs of the platform read.
+_FOREIGN = frozenset({"EP_TARGET", "EP_TOKEN"})
+
+
+class ConfigurationError(Exception):
+    """The configuration is wrong.
+
+    Attributes:
+        problems: one line each, naming the variable and the fix.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that was configured.
+
+    Attributes:
+        settings: of the server.
+        providers: how each known provider is reached, by name; also those that are not configured.
+        warnings: what somebody should look at, such as variables that nobody reads.
+    """
+
+    settings: Settings
+    providers: Mapping[str, ProviderConfig]
+    warnings: tuple[str, ...] = ()
+
+
+def load(
+    specs: Iterable[ProviderSpec],
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Configuration:
+    """Read the configuration.
+
+    Args:
+        specs: the providers whose settings to read.
+        environ: the environment; wins over the file.
+        env_file: a file of ``NAME=value`` lines; a missing one is as an empty one.
+        overrides: values of the command line by variable; win over everything.
+
+    Raises:
+        ConfigurationError: something is wrong; it names everything that is.
+    """
+    specs = list(specs)
+    values = _merged(environ, env_file, overrides or {})
+    problems: list[str] = []
+    settings = _settings(values, problems)
+    timeouts = Timeouts(connect=settings.provider_connect_seconds, read=settings.provider_read_seconds)
+    providers = {spec.name: _provider(spec, values, timeouts, problems) for spec in specs}
+    if problems:
+        raise ConfigurationError(problems)
+    return Configuration(settings, providers, tuple(_unread(values, specs)))
+
+
+def _merged(environ: Mapping[str, str], env_file: Path | None, overrides: Mapping[str, str]) -> dict[str, str]:
+    from_file = dotenv_values(env_file, interpolate=False) if env_file is not None and env_file.is_file() else {}
+    merged = {name: value for name, value in from_file.items() if value is not None}
+    merged.update(environ)
+    merged.update(overrides)
+    return {name: value for name, value in merged.items() if name.startswith(PREFIX)}
+
+
+def _settings(values: Mapping[str, str], problems: list[str]) -> Settings:
+    given = {
+        name: values[variable]
+        for name in Settings.model_fields
+        if values.get(variable := PREFIX + name.upper(), "") != ""
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_context=False):
+            place = PREFIX + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
+            problems.append(place + item["msg"].removeprefix("Value error, "))
+        return Settings()
+
+
+def _provider(spec: ProviderSpec, values: Mapping[str, str], timeouts: Timeouts, problems: list[str]) -> ProviderConfig:
+    prefix = f"{PREFIX}{spec.name.upper()}_"
+    key = values.get(prefix + "API_KEY", "").strip()
+    base_url = values.get(prefix + "BASE_URL", "").strip().rstrip("/")
+    if base_url and (urlsplit(base_url).scheme not in {"http", "https"} or not urlsplit(base_url).hostname):
+        problems.append(f"{prefix}BASE_URL: must be an http or https address, for example http://127.0.0.1:8080/v1")
+    if any(ord(character) < 33 or ord(character) > 126 for character in key):
+        problems.append(f"{prefix}API_KEY: holds a character that no HTTP header can carry")
+    return ProviderConfig(
+        name=spec.name,
+        api_key=SecretStr(key) if key else None,
+        base_url=base_url or spec.default_base_url,
+        options={option.name: values.get(prefix + option.name.upper(), option.default) for option in spec.options},
+        timeouts=timeouts,
+    )
+
+
+def _unread(values: Mapping[str, str], specs: list[ProviderSpec]) -> Iterable[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _FOREIGN
+    for spec in specs:
+        names = ["API_KEY", "BASE_URL", *(option.name.upper() for option in spec.options)]
+        known.update(f"{PREFIX}{spec.name.upper()}_{name}" for name in names)
+    for name in sorted(set(values) - known):
+        near = difflib.get_close_matches(name, known, n=1)
+        yield f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,108 @@
+"""The server's settings. ``docs/reference/configuration.md`` is generated from this file and the providers' specs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from execution_platform.server.telemetry import LogFormat, LogLevel
+
+__all__ = ["Settings"]
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+):(?P<port>\d{1,5})\Z")
+
+
+def _aliases(value: Any) -> Any:
+    """Read ``name=provider/model,name=...`` or a JSON object."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"not valid JSON ({error})") from None
+    pairs = [part.strip() for part in text.split(",") if part.strip()]
+    if any("=" not in pair for pair in pairs):
+        raise ValueError("write it as name=provider/model,name=provider/model or as a JSON object")
+    return {name.strip(): target.strip() for name, target in (pair.split("=", 1) for pair in pairs)}
+
+
+class Settings(BaseModel):
+    """Each field is read from the variable ``EP_`` + its name in upper case, or from a line in ``.env``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listen: str = Field(
+        default="127.0.0.1:50051",
+        description="Address to serve on: `host:port` (port 0: any free one) or `unix:/path`.",
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="Server processes that share the port.")
+    default_model: str = Field(
+        default="",
+        description="What a request without a model gets: `provider/model`, an alias or a provider. "
+        "Empty: the first provider that has credentials, else `local`, else `scripted`.",
+    )
+    model_aliases: Annotated[dict[str, str], BeforeValidator(_aliases)] = Field(
+        default_factory=dict,
+        description="Further names of models: `fast=openai/gpt-5-mini,deep=anthropic/...` or a JSON object.",
+    )
+    default_deadline_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, description="Time for a call whose caller set no deadline."
+    )
+    drain_seconds: float = Field(
+        default=30.0, ge=0, le=3_600, description="Time that running chats get to finish after SIGTERM or SIGINT."
+    )
+    heartbeat_seconds: float = Field(
+        default=15.0, gt=0, le=3_600, description="Silence after which a stream tells that it lives."
+    )
+    max_concurrent_chats: int = Field(
+        default=1_000, ge=1, le=1_000_000, description="Chats that one process runs at once; more are refused at once."
+    )
+    max_receive_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=64 * 1024, le=2**31 - 1, description="Largest message that the server takes."
+    )
+    provider_connect_seconds: float = Field(default=10.0, gt=0, le=600, description="Time to connect to a provider.")
+    provider_read_seconds: float = Field(
+        default=300.0, gt=0, le=86_400, description="Longest silence of a provider, before and within an answer."
+    )
+    reflection: bool = Field(default=True, description="Serve gRPC reflection, which grpcurl and `buf curl` use.")
+    tls_cert_file: str = Field(default="", description="PEM file with the server's certificate chain. Empty: no TLS.")
+    tls_key_file: str = Field(default="", description="PEM file with the certificate's private key.")
+    log_level: LogLevel = Field(default="info", description="Lowest level that is logged.")
+    log_format: LogFormat = Field(
+        default="auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        if value.startswith("unix:"):
+            if len(value) <= len("unix:"):
+                raise ValueError("name the socket's path after unix:")
+            return value
+        match = _LISTEN.match(value)
+        if match is None or int(match["port"]) > 65_535:
+            raise ValueError("write it as host:port, for example 127.0.0.1:50051, or unix:/path")
+        return value
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _check_aliases(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, target in value.items():
+            if not name or "/" in name:
+                raise ValueError(f"{name!r} cannot be an alias: it must be a name without a slash")
+            if not target:
+                raise ValueError(f"alias {name!r} has no model")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("EP_TLS_CERT_FILE and EP_TLS_KEY_FILE belong together: set both or none")
+        if self.workers > 1 and self.listen.startswith("unix:"):
+            raise ValueError("EP_WORKERS above 1 needs host:port in EP_LISTEN: a unix socket cannot be shared")
+        return self

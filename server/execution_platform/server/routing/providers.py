@@ -1,0 +1,161 @@
+"""The providers of this process: their adapters, made on first use, and how they have answered lately."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from execution_platform.adapters.errors import NotConfiguredError
+from execution_platform.adapters.registry import Registry, UnknownProviderError
+from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderSpec
+from execution_platform.server.errors import ProviderNotFoundError
+from execution_platform.v1 import catalog_pb2, error_pb2
+
+__all__ = ["ProviderRecord", "Providers"]
+
+#: Failures that tell nothing about the provider's health: the request's own, or this server's.
+_NOT_THE_PROVIDERS = frozenset(
+    {
+        error_pb2.ERROR_REASON_INVALID_REQUEST,
+        error_pb2.ERROR_REASON_UNSUPPORTED_OPTION,
+        error_pb2.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED,
+        error_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+        error_pb2.ERROR_REASON_MODEL_NOT_FOUND,
+        error_pb2.ERROR_REASON_NOT_FOUND,
+        error_pb2.ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER,
+        error_pb2.ERROR_REASON_CANCELLED,
+        error_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+        error_pb2.ERROR_REASON_DRAINING,
+        error_pb2.ERROR_REASON_INTERNAL,
+    }
+)
+
+#: Seconds that one adapter may take to close.
+_CLOSE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class ProviderRecord:
+    """How one provider has answered this process. Times are seconds since the epoch."""
+
+    running: int = 0
+    finished: int = 0
+    failed: int = 0
+    last_success: float | None = None
+    last_failure: float | None = None
+    last_error: error_pb2.ErrorDetail | None = None
+
+    def succeeded(self) -> None:
+        """Count an answer."""
+        self.finished += 1
+        self.last_success = time.time()
+
+    def failed_with(self, error: error_pb2.ErrorDetail) -> None:
+        """Count a failure, if it is the provider's."""
+        if error.reason in _NOT_THE_PROVIDERS:
+            return
+        self.failed += 1
+        self.last_failure = time.time()
+        self.last_error = error
+
+    def state(self) -> catalog_pb2.ProviderState.ValueType:
+        """Return what the last answer says."""
+        if self.last_failure is None and self.last_success is None:
+            return catalog_pb2.PROVIDER_STATE_UNKNOWN
+        if self.last_failure is None or (self.last_success or 0.0) >= self.last_failure:
+            return catalog_pb2.PROVIDER_STATE_HEALTHY
+        return catalog_pb2.PROVIDER_STATE_FAILING
+
+
+@dataclass(slots=True)
+class _Entry:
+    spec: ProviderSpec
+    config: ProviderConfig
+    adapter: Adapter | None = None
+    record: ProviderRecord = field(default_factory=ProviderRecord)
+
+
+class Providers:
+    """All providers that the registry knows, with this server's configuration of them."""
+
+    def __init__(self, registry: Registry, configs: Mapping[str, ProviderConfig]) -> None:
+        self._entries = {spec.name: _Entry(spec, configs[spec.name]) for spec in registry.specs()}
+
+    def names(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(self._entries)
+
+    def knows(self, name: str) -> bool:
+        """Return whether there is a provider of that name."""
+        return name in self._entries
+
+    def spec(self, name: str) -> ProviderSpec:
+        """Return a provider's spec. Raises ProviderNotFoundError, naming the nearest."""
+        return self._entry(name).spec
+
+    def config(self, name: str) -> ProviderConfig:
+        """Return a provider's configuration. Raises ProviderNotFoundError."""
+        return self._entry(name).config
+
+    def record(self, name: str) -> ProviderRecord:
+        """Return how a provider has answered lately. Raises ProviderNotFoundError."""
+        return self._entry(name).record
+
+    def missing(self, name: str) -> str:
+        """Return what is missing to use a provider, naming the setting; empty: nothing."""
+        entry = self._entry(name)
+        prefix = f"EP_{name.upper()}_"
+        if entry.spec.needs_key and entry.config.api_key is None:
+            return f"set {prefix}API_KEY"
+        if entry.spec.needs_base_url and not entry.config.base_url:
+            return f"set {prefix}BASE_URL"
+        return entry.spec.missing(entry.config)
+
+    def automatic(self) -> str | None:
+        """Return the provider to use when nothing is named: the first by rank that can be used."""
+        ranked = [
+            (entry.spec.automatic_rank, name)
+            for name, entry in self._entries.items()
+            if entry.spec.automatic_rank is not None and not self.missing(name)
+        ]
+        return min(ranked)[1] if ranked else None
+
+    def adapter(self, name: str) -> Adapter:
+        """Return a provider's adapter.
+
+        Raises:
+            ProviderNotFoundError: there is none of that name.
+            NotConfiguredError: something is missing to use it.
+        """
+        entry = self._entry(name)
+        if entry.adapter is None:
+            missing = self.missing(name)
+            if missing:
+                raise NotConfiguredError(f"provider {name} is not configured: {missing}", field="model")
+            entry.adapter = entry.spec.create(entry.config)
+        return entry.adapter
+
+    def without_secrets(self, name: str, text: str) -> str:
+        """Return a provider's words without this server's key, which some providers repeat in errors."""
+        key = self._entry(name).config.api_key
+        return text if key is None else text.replace(key.get_secret_value(), "[key]")
+
+    async def aclose(self) -> list[str]:
+        """Close all adapters, side by side and bounded. Returns the names of those that did not close in time."""
+        adapters = {name: entry.adapter for name, entry in self._entries.items() if entry.adapter is not None}
+        for entry in self._entries.values():
+            entry.adapter = None
+        results = await asyncio.gather(
+            *(asyncio.wait_for(adapter.aclose(), _CLOSE_SECONDS) for adapter in adapters.values()),
+            return_exceptions=True,
+        )
+        return [name for name, result in zip(adapters, results, strict=True) if isinstance(result, BaseException)]
+
+    def _entry(self, name: str) -> _Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            unknown = UnknownProviderError(name, self._entries)
+            raise ProviderNotFoundError(str(unknown), field="model")
+        return entry

@@ -1,0 +1,111 @@
+"""Turns the model that a request names into a provider and that provider's model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from execution_platform.adapters.errors import ModelNotFoundError, NotConfiguredError
+from execution_platform.server.routing.providers import Providers
+from execution_platform.v1 import chat_pb2
+
+__all__ = ["Router", "Target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who serves a request.
+
+    Attributes:
+        provider: its name.
+        model: the provider's own name of the model.
+        notice: what to tell the caller about the choice; None: the caller chose.
+    """
+
+    provider: str
+    model: str
+    notice: chat_pb2.Notice | None = None
+
+
+class Router:
+    """Resolves models: ``provider/model``, an alias, a provider's name, or nothing."""
+
+    def __init__(self, providers: Providers, aliases: Mapping[str, str], default_model: str) -> None:
+        self._providers = providers
+        self._aliases = dict(aliases)
+        self._default_model = default_model
+
+    def aliases_of(self, name: str) -> list[str]:
+        """Return the aliases that mean ``provider/model``, sorted."""
+        return sorted(alias for alias, target in self._aliases.items() if target == name)
+
+    def default_provider(self) -> str:
+        """Return the provider of requests that name no model; empty: there is none."""
+        if self._default_model:
+            return self.resolve(self._default_model).provider
+        return self._providers.automatic() or ""
+
+    def resolve(self, model: str) -> Target:
+        """Resolve what a request names as its model.
+
+        Raises:
+            ProviderNotFoundError: it names a provider that is not known.
+            ModelNotFoundError: it is neither alias nor provider, or the provider has no default model.
+            NotConfiguredError: nothing is named, and no provider can be used.
+        """
+        if not model:
+            return self._choose()
+        model = self._aliases.get(model, model)
+        provider, slash, name = model.partition("/")
+        if slash:
+            self._providers.spec(provider)
+            return Target(provider, name) if name else self._default_of(provider)
+        if self._providers.knows(model):
+            return self._default_of(model)
+        raise ModelNotFoundError(
+            f"model: {model!r} is neither provider/model, nor an alias, nor a provider{self._suggestion(model)}",
+            field="model",
+        )
+
+    def _choose(self) -> Target:
+        if self._default_model:
+            target = self.resolve(self._default_model)
+            return self._told(target, "the request names no model; EP_DEFAULT_MODEL says so")
+        provider = self._providers.automatic()
+        if provider is None:
+            raise NotConfiguredError(
+                "no model is named and no provider is configured: set a key such as EP_OPENAI_API_KEY, "
+                "or name provider/model",
+                field="model",
+            )
+        target = self._default_of(provider)
+        why = "the request names no model; this is the first provider that has what it needs"
+        if not self._providers.spec(provider).needs_key:
+            why = "the request names no model and no provider's key is set; this one runs without"
+        return self._told(target, why)
+
+    def _told(self, target: Target, why: str) -> Target:
+        notice = chat_pb2.Notice(
+            code=chat_pb2.NOTICE_CODE_ROUTE_CHOSEN,
+            field="model",
+            message=f"{target.provider}/{target.model} was chosen: {why}",
+        )
+        return Target(target.provider, target.model, notice)
+
+    def _default_of(self, provider: str) -> Target:
+        spec = self._providers.spec(provider)
+        if not spec.default_model:
+            raise ModelNotFoundError(
+                f"model: {provider} has no default model; name one as {provider}/model", field="model"
+            )
+        return Target(provider, spec.default_model)
+
+    def _suggestion(self, model: str) -> str:
+        exact = [
+            f"{name}/{model}"
+            for name in self._providers.names()
+            if any(known.name == model for known in self._providers.spec(name).models)
+        ]
+        near = exact or difflib.get_close_matches(model, [*self._aliases, *self._providers.names()], n=1)
+        return f"; did you mean {near[0]!r}?" if near else "; name it as provider/model"

@@ -1,0 +1,262 @@
+"""CatalogService."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Iterable
+
+import grpc
+import grpc.aio
+from google.protobuf import timestamp_pb2
+
+from execution_platform.adapters.errors import (
+    AdapterError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ProviderTimeoutError,
+)
+from execution_platform.adapters.spi import ListsModels
+from execution_platform.server.chat.admission import Admission
+from execution_platform.server.routing.providers import Providers
+from execution_platform.server.routing.router import Router
+from execution_platform.server.services.call import CONTRACT_VERSION, abort, time_left
+from execution_platform.server.status import error_detail
+from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, error_pb2
+
+__all__ = ["CatalogService"]
+
+_DEFAULT_PAGE = 100
+_MAX_PAGE = 1_000
+
+#: Seconds that a provider may take to list its models.
+_LIST_SECONDS = 10.0
+
+
+class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
+    """Tells what this server offers.
+
+    Args:
+        providers: what is there.
+        router: aliases and the default.
+        admission: whether the server drains, and how many chats run.
+        version: the server's version.
+        started: when the process started, seconds since the epoch.
+        max_receive_bytes: largest message that the server takes.
+    """
+
+    def __init__(
+        self,
+        providers: Providers,
+        router: Router,
+        admission: Admission,
+        *,
+        version: str,
+        started: float,
+        max_receive_bytes: int,
+    ) -> None:
+        self._providers = providers
+        self._router = router
+        self._admission = admission
+        self._version = version
+        self._started = started
+        self._max_receive_bytes = max_receive_bytes
+
+    async def ListModels(
+        self,
+        request: catalog_pb2.ListModelsRequest,
+        context: grpc.aio.ServicerContext[catalog_pb2.ListModelsRequest, catalog_pb2.ListModelsResponse],
+    ) -> catalog_pb2.ListModelsResponse:
+        """List models, a page at a time."""
+        try:
+            names = [request.provider] if request.provider else self._providers.names()
+            for name in names:
+                self._providers.spec(name)
+            after = _read_token(request)
+            models, errors = await self._models(names, min(_LIST_SECONDS, time_left(context, _LIST_SECONDS)))
+        except AdapterError as error:
+            await abort(context, error)
+        size = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
+        rest = [model for model in models if model.name > after]
+        response = catalog_pb2.ListModelsResponse(models=rest[:size], errors=errors)
+        if len(rest) > size:
+            response.next_page_token = _make_token(request, rest[size - 1].name)
+        return response
+
+    async def GetModel(
+        self,
+        request: catalog_pb2.GetModelRequest,
+        context: grpc.aio.ServicerContext[catalog_pb2.GetModelRequest, catalog_pb2.GetModelResponse],
+    ) -> catalog_pb2.GetModelResponse:
+        """Tell about one model."""
+        try:
+            if not request.name:
+                raise InvalidRequestError("name: must be provider/model or an alias", field="name")
+            target = self._router.resolve(request.name)
+            limit = min(_LIST_SECONDS, time_left(context, _LIST_SECONDS))
+            models, errors = await self._models([target.provider], limit)
+            wanted = f"{target.provider}/{target.model}"
+            for model in models:
+                if model.name == wanted:
+                    return catalog_pb2.GetModelResponse(model=model)
+            why = f" (its list could not be had: {errors[0].message})" if errors else ""
+            raise ModelNotFoundError(f"name: {target.provider} lists no model {target.model!r}{why}", field="name")
+        except AdapterError as error:
+            await abort(context, error)
+
+    async def ListProviders(
+        self,
+        request: catalog_pb2.ListProvidersRequest,  # noqa: ARG002 - it has no fields
+        context: grpc.aio.ServicerContext[catalog_pb2.ListProvidersRequest, catalog_pb2.ListProvidersResponse],  # noqa: ARG002
+    ) -> catalog_pb2.ListProvidersResponse:
+        """List all providers."""
+        return catalog_pb2.ListProvidersResponse(providers=[self._provider(name) for name in self._providers.names()])
+
+    async def GetProviderStatus(
+        self,
+        request: catalog_pb2.GetProviderStatusRequest,
+        context: grpc.aio.ServicerContext[catalog_pb2.GetProviderStatusRequest, catalog_pb2.GetProviderStatusResponse],
+    ) -> catalog_pb2.GetProviderStatusResponse:
+        """Tell how a provider has answered lately."""
+        try:
+            if not request.provider:
+                raise InvalidRequestError("provider: must name a provider", field="provider")
+            record = self._providers.record(request.provider)
+        except AdapterError as error:
+            error.field = "provider"
+            await abort(context, error)
+        response = catalog_pb2.GetProviderStatusResponse(
+            provider=request.provider,
+            state=record.state(),
+            finished_chats=record.finished,
+            failed_chats=record.failed,
+            running_chats=record.running,
+        )
+        if self._providers.missing(request.provider):
+            response.state = catalog_pb2.PROVIDER_STATE_NOT_CONFIGURED
+        if record.last_success is not None:
+            response.last_success_time.CopyFrom(_timestamp(record.last_success))
+        if record.last_failure is not None:
+            response.last_failure_time.CopyFrom(_timestamp(record.last_failure))
+        if record.last_error is not None:
+            response.last_error.CopyFrom(record.last_error)
+        return response
+
+    async def GetServerInfo(
+        self,
+        request: catalog_pb2.GetServerInfoRequest,  # noqa: ARG002 - it has no fields
+        context: grpc.aio.ServicerContext[catalog_pb2.GetServerInfoRequest, catalog_pb2.GetServerInfoResponse],
+    ) -> catalog_pb2.GetServerInfoResponse:
+        """Tell about this server."""
+        try:
+            default_provider = self._router.default_provider()
+        except AdapterError as error:
+            await abort(context, error)
+        return catalog_pb2.GetServerInfoResponse(
+            version=self._version,
+            contract_version=CONTRACT_VERSION,
+            start_time=_timestamp(self._started),
+            draining=self._admission.draining,
+            max_receive_bytes=self._max_receive_bytes,
+            default_provider=default_provider,
+            running_chats=self._admission.running,
+        )
+
+    def _provider(self, name: str) -> catalog_pb2.Provider:
+        spec = self._providers.spec(name)
+        missing = self._providers.missing(name)
+        return catalog_pb2.Provider(
+            name=name,
+            display_name=spec.display_name,
+            configured=not missing,
+            missing=missing,
+            default_model=spec.default_model,
+            family=spec.family,
+        )
+
+    async def _models(
+        self, names: Iterable[str], limit: float
+    ) -> tuple[list[catalog_pb2.Model], list[error_pb2.ErrorDetail]]:
+        """Return the models of some providers by name, and who did not tell theirs in `limit` seconds."""
+        found: dict[str, catalog_pb2.Model] = {}
+        errors: list[error_pb2.ErrorDetail] = []
+        names = list(names)
+        answers = await asyncio.gather(*(self._ask(name, limit) for name in names))
+        for name, answer in zip(names, answers, strict=True):
+            for model in self._known(name):
+                found[model.name] = model
+            if isinstance(answer, AdapterError):
+                answer.message = self._providers.without_secrets(name, answer.message)
+                errors.append(error_detail(answer, name))
+                continue
+            for listed in answer:
+                full_name = f"{name}/{listed.model}"
+                model = found.setdefault(full_name, catalog_pb2.Model())
+                model.MergeFrom(listed)
+                model.name, model.provider = full_name, name
+        for model in found.values():
+            del model.aliases[:]
+            model.aliases.extend(self._router.aliases_of(model.name))
+            model.is_default = model.model == self._providers.spec(model.provider).default_model
+        return sorted(found.values(), key=lambda model: model.name), errors
+
+    async def _ask(self, name: str, limit: float) -> list[catalog_pb2.Model] | AdapterError:
+        if self._providers.missing(name):
+            return []
+        try:
+            adapter = self._providers.adapter(name)
+            if not isinstance(adapter, ListsModels):
+                return []
+            async with asyncio.timeout(limit):
+                return await adapter.list_models()
+        except TimeoutError:
+            return ProviderTimeoutError(f"{name} did not list its models in {limit:g} s")
+        except AdapterError as error:
+            return error
+
+    def _known(self, name: str) -> list[catalog_pb2.Model]:
+        spec = self._providers.spec(name)
+        models = []
+        for known in spec.models:
+            model = catalog_pb2.Model(
+                name=f"{name}/{known.name}", provider=name, model=known.name, display_name=known.display_name
+            )
+            if known.context_window is not None:
+                model.context_window = known.context_window
+            if known.max_output_tokens is not None:
+                model.max_output_tokens = known.max_output_tokens
+            models.append(model)
+        return models
+
+
+def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
+    timestamp = timestamp_pb2.Timestamp()
+    timestamp.FromMilliseconds(int(seconds * 1000))
+    return timestamp
+
+
+def _binding(request: catalog_pb2.ListModelsRequest) -> str:
+    return hashlib.blake2b(request.provider.encode(), digest_size=6).hexdigest()
+
+
+def _make_token(request: catalog_pb2.ListModelsRequest, last: str) -> str:
+    return base64.urlsafe_b64encode(f"{_binding(request)}{last}".encode()).decode()
+
+
+def _read_token(request: catalog_pb2.ListModelsRequest) -> str:
+    """Return the name after which the page begins. Raises InvalidRequestError."""
+    if request.page_size < 0:
+        raise InvalidRequestError("page_size: must be 0 or more", field="page_size")
+    if not request.page_token:
+        return ""
+    try:
+        text = base64.urlsafe_b64decode(request.page_token.encode()).decode()
+    except ValueError:
+        text = ""
+    binding = _binding(request)
+    if not text.startswith(binding):
+        raise InvalidRequestError(
+            "page_token: is not of this list; hand back next_page_token with the same provider", field="page_token"
+        )
+    return text.removeprefix(binding)

@@ -1,0 +1,110 @@
+"""Several server processes on one port.
+
+gRPC forks badly: the parent makes no gRPC object. It reserves the port, starts each worker as a process of its
+own, which binds the port with SO_REUSEPORT, hands signals on, and starts a worker again that died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from execution_platform.server.telemetry import Logger
+
+__all__ = ["Workers", "reserved_port"]
+
+#: Seconds before a worker that died is started again, so that one that cannot live does not eat the machine.
+_RESTART_SECONDS = 1.0
+
+#: Seconds beyond the drain time after which a worker is killed.
+_KILL_AFTER_SECONDS = 15.0
+
+
+@contextlib.contextmanager
+def reserved_port(listen: str) -> Iterator[str]:
+    """Hold ``host:port`` for processes that share it, without accepting a connection.
+
+    Yields:
+        The address with its real port.
+
+    Raises:
+        OSError: the address is in use or not this machine's.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Without SO_REUSEPORT first: a server that is already there, though it shares, must be noticed.
+        probe.bind((host, int(port)))
+        port = str(probe.getsockname()[1])
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((host, int(port)))
+        yield f"{listen.rpartition(':')[0]}:{port}"
+
+
+class Workers:
+    """The worker processes of one parent.
+
+    Args:
+        count: how many.
+        arguments: of `python -m execution_platform.server` for each.
+        environ: their environment.
+        drain_seconds: what a worker gets to finish its chats.
+        logger: for what happens to workers.
+    """
+
+    def __init__(
+        self, count: int, arguments: Sequence[str], environ: Mapping[str, str], drain_seconds: float, logger: Logger
+    ) -> None:
+        self._count = count
+        self._environ = dict(environ)
+        self._arguments = list(arguments)
+        self._drain_seconds = drain_seconds
+        self._logger = logger
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> int:
+        """Run the workers until SIGTERM or SIGINT. Returns the exit status: 0 if every worker ended well."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        statuses = await asyncio.gather(*(self._keep(number) for number in range(self._count)))
+        return max(statuses)
+
+    async def _keep(self, number: int) -> int:
+        """Keep one worker running until told to stop. Returns its last exit status."""
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "execution_platform.server", *self._arguments, env=self._environ
+            )
+            self._logger.info("worker_started", worker=number, pid=process.pid)
+            status = await self._wait(process)
+            if self._stopping.is_set():
+                return abs(status)
+            self._logger.error("worker_died", worker=number, pid=process.pid, status=status)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _RESTART_SECONDS)
+                return abs(status)
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> int:
+        ended = asyncio.ensure_future(process.wait())
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(ended), self._drain_seconds + _KILL_AFTER_SECONDS)
+                if not ended.done():
+                    process.kill()
+            return await ended
+        finally:
+            stop.cancel()
+            if process.returncode is None:
+                process.kill()
