@@ -69,17 +69,17 @@ class AnswerWriter:
         """Append to a text block."""
         self._append(index, "text", text, lambda piece: Delta(index=index, text=piece), logprobs)
 
-    def thinking(self, index: int, text: str) -> None:
+    def thinking(self, index: int, text: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
         """Append to a thinking block."""
-        self._append(index, "thinking", text, lambda piece: Delta(index=index, thinking=piece))
+        self._append(index, "thinking", text, lambda piece: Delta(index=index, thinking=piece), logprobs)
 
     def refusal(self, index: int, text: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
         """Append to a refusal block."""
         self._append(index, "refusal", text, lambda piece: Delta(index=index, refusal=piece), logprobs)
 
-    def arguments(self, index: int, json: str) -> None:
+    def arguments(self, index: int, json: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
         """Append to the JSON arguments of a tool call."""
-        self._append(index, "arguments_json", json, lambda piece: Delta(index=index, arguments_json=piece))
+        self._append(index, "arguments_json", json, lambda piece: Delta(index=index, arguments_json=piece), logprobs)
 
     def arguments_text(self, index: int, text: str) -> None:
         """Append to the free-text argument of a tool call."""
