@@ -110,12 +110,14 @@ class ModelRule:
         api: the format to use for them; None: the dialect's.
         unsupported: paths of ChatRequest fields that these models refuse, for example ``sampling.temperature``.
         system_role: role of instructions; empty: the dialect's.
+        cached_outside: these models count cached tokens outside ``prompt_tokens``.
     """
 
     models: tuple[str, ...]
     api: Api | None = None
     unsupported: frozenset[str] = frozenset()
     system_role: str = ""
+    cached_outside: bool = False
 
     def holds_for(self, model: str) -> bool:
         """Return whether a model is one of these."""
@@ -159,7 +161,10 @@ class Dialect:
         reasoning_shown: merged into the body for a display of summaries; None: there is no such switch.
         reasoning_replay: where an assistant message takes its reasoning back: ``reasoning_content``, ``reasoning``,
             ``reasoning_details`` (OpenRouter), ``content`` (Mistral's thinking parts), empty: nowhere.
+        replay_annotations: an assistant message takes its annotations back.
         prefix_key: key that marks a last assistant message as the answer's beginning; empty: none is needed.
+        cached_outside: cached tokens are not in ``prompt_tokens``, although the sums do not show it.
+        usage_after_error: in a stream, usage may follow the error.
     """
 
     provider: str
@@ -191,7 +196,10 @@ class Dialect:
     reasoning_hidden: Mapping[str, Any] | None = None
     reasoning_shown: Mapping[str, Any] | None = None
     reasoning_replay: Literal["", "reasoning_content", "reasoning", "reasoning_details", "content"] = ""
+    replay_annotations: bool = False
     prefix_key: str = ""
+    cached_outside: bool = False
+    usage_after_error: bool = False
 
     def for_model(self, model: str) -> Dialect:
         """Return the dialect as it is spoken to one model: the rules that hold, applied."""
@@ -203,5 +211,6 @@ class Dialect:
                     api=rule.api or spoken.api,
                     unsupported=spoken.unsupported | rule.unsupported,
                     system_role=rule.system_role or spoken.system_role,
+                    cached_outside=rule.cached_outside or spoken.cached_outside,
                 )
         return spoken
