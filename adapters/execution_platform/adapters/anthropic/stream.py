@@ -1,0 +1,511 @@
+"""The Messages API's answers as contract events: streamed, and whole.
+
+Sources: `types/beta/beta_raw_*_event.py`, `beta_message.py` of the anthropic SDK 2.11;
+https://platform.claude.com/docs/en/build-with-claude/streaming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from execution_platform.adapters.anthropic.answer_blocks import CALL_TYPES, is_opaque, read_block, read_citation
+from execution_platform.adapters.anthropic.errors import blocked_by_filter, error_from_body
+from execution_platform.adapters.anthropic.fields import (
+    Fields,
+    as_int,
+    as_text,
+    clean_text,
+    is_told,
+    object_json,
+    raw_elements,
+    raw_fields,
+    raw_text,
+    rest_of,
+)
+from execution_platform.adapters.anthropic.models import facts_of
+from execution_platform.adapters.anthropic.tally import Tally
+from execution_platform.adapters.blocks import AnswerWriter
+from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError, UnavailableError
+from execution_platform.adapters.spi import Events
+from execution_platform.adapters.wire import SseDecoder, json_text
+from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
+
+__all__ = ["FAMILY", "AnswerContext", "MessagesTranslation"]
+
+FAMILY = "anthropic"
+
+_REASONS: dict[str, chat_pb2.FinishReason.ValueType] = {
+    "end_turn": chat_pb2.FINISH_REASON_STOP,
+    "max_tokens": chat_pb2.FINISH_REASON_MAX_TOKENS,
+    "stop_sequence": chat_pb2.FINISH_REASON_STOP_SEQUENCE,
+    "tool_use": chat_pb2.FINISH_REASON_TOOL_CALLS,
+    "refusal": chat_pb2.FINISH_REASON_REFUSAL,
+    "pause_turn": chat_pb2.FINISH_REASON_PAUSED,
+    # The conversation was summed up and nothing answered; the summary goes back to go on.
+    "compaction": chat_pb2.FINISH_REASON_PAUSED,
+    "model_context_window_exceeded": chat_pb2.FINISH_REASON_CONTEXT_LENGTH,
+}
+
+_KNOWN_OF_MESSAGE = frozenset(
+    {"id", "type", "role", "model", "content", "usage", "stop_reason", "stop_sequence", "stop_details"}
+)
+_KNOWN_OF_EVENT = frozenset({"type", "index", "message", "content_block", "delta", "usage"})
+
+#: What is kept of events that nobody knows yet, in characters.
+_MOST_UNKNOWN = 100_000
+_PIECE = 240_000
+
+
+class _Text(msgspec.Struct, tag_field="type", tag="text_delta", forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _Thinking(msgspec.Struct, tag_field="type", tag="thinking_delta", forbid_unknown_fields=True, gc=False):
+    thinking: str
+
+
+class _Input(msgspec.Struct, tag_field="type", tag="input_json_delta", forbid_unknown_fields=True, gc=False):
+    partial_json: str
+
+
+class _FrequentEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The three deltas that make up nearly all of a stream, in the shape that they nearly always have."""
+
+    type: Literal["content_block_delta"]
+    index: int
+    delta: _Text | _Thinking | _Input
+
+
+_decode_frequent = msgspec.json.Decoder(_FrequentEvent).decode
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerContext:
+    """What is known of an answer before it begins.
+
+    Attributes:
+        provider: name of the provider that was asked.
+        model: the model that was asked for.
+        request_id: the chat's id.
+        provider_request_id: the provider's id of the request, from the headers.
+        notices: about the request, told right after `started`.
+        rate_limits: from the headers.
+        provider_events: tell each event verbatim too.
+    """
+
+    provider: str
+    model: str
+    request_id: str = ""
+    provider_request_id: str = ""
+    notices: Iterable[chat_pb2.Notice] = ()
+    rate_limits: Iterable[usage_pb2.RateLimitSnapshot] = ()
+    provider_events: bool = False
+
+
+@dataclass(slots=True)
+class _OpenBlock:
+    """A block between its start and its stop."""
+
+    kind: str
+    fields: Fields
+    index: int = -1
+    signature: str = ""
+    has_arguments: bool = False
+    later: Fields = field(default_factory=dict)
+
+
+class MessagesTranslation:
+    """Translates one answer. Used once.
+
+    An error that comes together with events is raised by the next call, so that the events are not lost.
+    """
+
+    def __init__(self, context: AnswerContext) -> None:
+        self._context = context
+        self._sse = SseDecoder()
+        self._writer = AnswerWriter(FAMILY)
+        self._tally = Tally()
+        self._open: dict[int, _OpenBlock] = {}
+        self._message_id = ""
+        self._served_model = ""
+        self._summarized = False
+        self._end: Fields = {}
+        self._metadata: Fields = {}
+        self._unknown: list[str] = []
+        self._started = False
+        self._finished = False
+        self._failure: AdapterError | None = None
+
+    def feed(self, data: bytes) -> Events:
+        """Take the next bytes of a stream. Raises AdapterError for an error that the stream tells."""
+        self._raise_failure()
+        try:
+            for event, payload in self._sse.feed(data):
+                self._take(event, payload)
+        except AdapterError as error:
+            return self._fail(error)
+        return self._writer.take()
+
+    def end(self) -> Events:
+        """Tell that the stream is over.
+
+        Raises:
+            StreamBrokenError: the answer is not complete.
+        """
+        self._raise_failure()
+        try:
+            for event, payload in self._sse.end():
+                self._take(event, payload)
+            if not self._finished:
+                self._end_early()
+        except AdapterError as error:
+            return self._fail(error)
+        return self._writer.take()
+
+    def whole(self, body: bytes) -> Events:
+        """Take the body of an unstreamed answer. Raises AdapterError."""
+        fields = raw_fields(body)
+        if "error" in fields and "content" not in fields:
+            if self._finish_if_blocked(body):
+                return self._writer.take()
+            raise error_from_body(200, {}, body)
+        if "content" not in fields:
+            raise ProtocolError("the provider's answer is no message: it has no content")
+        if self._context.provider_events:
+            self._tell_event("message", body)
+        self._begin(fields)
+        self._end = fields
+        if "usage" in fields:
+            self._tell_usage(fields["usage"])
+        self._finish()
+        return self._writer.take()
+
+    def blocked(self, body: bytes) -> Events:
+        """Take an error body; if a filter stopped the answer that is its end, else there are no events."""
+        self._finish_if_blocked(body)
+        return self._writer.take()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: AdapterError) -> Events:
+        self._failure = error
+        error.provider_request_id = error.provider_request_id or self._context.provider_request_id
+        events = self._writer.take()
+        if not events:
+            raise error
+        return events
+
+    def _take(self, name: str, data: bytes) -> None:
+        if self._context.provider_events:
+            self._tell_event(name, data)
+        if name in {"content_block_delta", ""} and self._take_frequent(data):
+            return
+        if data == b"[DONE]" or name == "ping":
+            return
+        fields = raw_fields(data)
+        kind = as_text(fields.get("type")) or name
+        if kind == "content_block_delta":
+            self._delta(fields)
+        elif kind == "content_block_start":
+            self._start_block(self._index(fields), _inner(fields, "content_block"), rest_of(fields, _KNOWN_OF_EVENT))
+        elif kind == "content_block_stop":
+            self._stop_block(self._index(fields), rest_of(fields, _KNOWN_OF_EVENT))
+        elif kind == "message_start":
+            self._start_message(fields)
+        elif kind == "message_delta":
+            self._message_delta(fields)
+        elif kind == "message_stop":
+            self._metadata.update(rest_of(fields, _KNOWN_OF_EVENT))
+            self._finish()
+        elif kind == "error" or "error" in fields:
+            if not self._finish_if_blocked(data):
+                raise error_from_body(200, {}, data)
+        elif kind != "ping" and sum(map(len, self._unknown)) + len(data) <= _MOST_UNKNOWN:
+            self._unknown.append(data.decode("utf-8", "replace"))
+
+    def _take_frequent(self, data: bytes) -> bool:
+        try:
+            event = _decode_frequent(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        block = self._open.get(event.index)
+        if block is None:
+            raise ProtocolError("the provider continued a block that it had not begun")
+        delta = event.delta
+        if type(delta) is _Text and block.kind == "text":
+            self._writer.text(block.index, delta.text)
+        elif type(delta) is _Input and block.kind in CALL_TYPES:
+            block.has_arguments = block.has_arguments or bool(delta.partial_json)
+            self._writer.arguments(block.index, delta.partial_json)
+        elif type(delta) is _Thinking and block.kind == "thinking":
+            self._writer.thinking(block.index, delta.thinking)
+        else:
+            return False
+        return True
+
+    # -- the message
+
+    def _start_message(self, event: Fields) -> None:
+        message = _inner(event, "message")
+        if self._started:
+            self._start_again(message)
+            return
+        self._metadata.update(rest_of(event, _KNOWN_OF_EVENT))
+        self._begin(message)
+        if "usage" in message:
+            self._tell_usage(message["usage"])
+
+    def _start_again(self, message: Fields) -> None:
+        """Pass over a start that is told twice. Raises ProtocolError for another answer amid the first."""
+        if self._writer.block_count or self._open:
+            raise ProtocolError("the provider began another answer in the middle of this one")
+        self._metadata.update(rest_of(message, _KNOWN_OF_MESSAGE))
+        if "usage" in message:
+            self._tally.tell(message["usage"])
+
+    def _begin(self, message: Fields) -> None:
+        self._message_id = clean_text(message.get("id"))
+        self._served_model = clean_text(message.get("model"))
+        self._summarized = facts_of(self._served_model or self._context.model).summarizes
+        self._metadata.update(rest_of(message, _KNOWN_OF_MESSAGE))
+        self._tell_started()
+        for position, element in enumerate(raw_elements(message.get("content", msgspec.Raw(b"[]")))):
+            self._start_block(-1 - position, raw_fields(element), {})
+            self._stop_block(-1 - position, {})
+
+    def _tell_started(self) -> None:
+        self._started = True
+        context = self._context
+        started = chat_pb2.Started(
+            request_id=context.request_id,
+            route=self._route(self._served_model),
+            provider_response_id=self._message_id,
+            provider_request_id=context.provider_request_id,
+        )
+        # A provider event may have been written before: `started` comes first all the same.
+        told = self._writer.take()
+        self._writer.emit(chat_pb2.ChatEvent(started=started))
+        self._writer.emit_all(chat_pb2.ChatEvent(notice=notice) for notice in context.notices)
+        self._writer.emit_all(told)
+
+    def _route(self, served_model: str) -> chat_pb2.Route:
+        context = self._context
+        return chat_pb2.Route(provider=context.provider, model=context.model, served_model=served_model)
+
+    def _message_delta(self, event: Fields) -> None:
+        delta = _inner(event, "delta") if "delta" in event else {}
+        self._end.update((key, raw) for key, raw in delta.items() if is_told(raw))
+        self._metadata.update(rest_of(delta, _KNOWN_OF_MESSAGE))
+        self._metadata.update(rest_of(event, _KNOWN_OF_EVENT))
+        if "usage" in event:
+            self._tell_usage(event["usage"])
+
+    def _tell_usage(self, raw: msgspec.Raw) -> None:
+        self._tally.tell(raw)
+        usage = chat_pb2.UsageUpdated(usage=self._tally.usage())
+        self._writer.emit(chat_pb2.ChatEvent(usage_updated=usage))
+
+    # -- blocks
+
+    def _index(self, event: Fields) -> int:
+        index = as_int(event.get("index"))
+        if index is None:
+            raise ProtocolError("the provider sent an event of a block without its index")
+        return index
+
+    def _start_block(self, position: int, fields: Fields, extra: Fields) -> None:
+        if position in self._open:
+            raise ProtocolError("the provider began a block twice")
+        block = _OpenBlock(as_text(fields.get("type")), {**fields, **extra})
+        self._open[position] = block
+        if is_opaque(fields):
+            return  # told whole at its stop, when its deltas are in
+        minted = f"call_{self._message_id}_{self._writer.block_count}"
+        block.index = self._writer.open(read_block(block.fields, self._summarized, minted))
+        if block.kind == "text":
+            self._writer.text(block.index, as_text(fields.get("text")))
+        elif block.kind == "thinking":
+            self._writer.thinking(block.index, as_text(fields.get("thinking")))
+            block.signature = clean_text(fields.get("signature"))
+
+    def _delta(self, event: Fields) -> None:
+        block = self._open.get(self._index(event))
+        if block is None:
+            raise ProtocolError("the provider continued a block that it had not begun")
+        delta = _inner(event, "delta")
+        read = self._read_delta(block, as_text(delta.get("type")), delta)
+        block.later.update(rest_of(event, _KNOWN_OF_EVENT))
+        for key, raw in rest_of(delta, {"type", *read}).items():
+            block.later[key] = _sum_of(block.later.get(key), raw) if key == "estimated_tokens" else raw
+
+    def _read_delta(self, block: _OpenBlock, kind: str, delta: Fields) -> tuple[str, ...]:
+        """Take what the block has a place for; return the members that were taken."""
+        if block.index < 0:
+            return ()
+        match kind, block.kind:
+            case "text_delta", "text":
+                self._writer.text(block.index, as_text(delta.get("text")))
+                return ("text",)
+            case "thinking_delta", "thinking":
+                self._writer.thinking(block.index, as_text(delta.get("thinking")))
+                return ("thinking",)
+            case "signature_delta", "thinking":
+                block.signature = clean_text(delta.get("signature"))
+                return ("signature",)
+            case "citations_delta", "text" if "citation" in delta:
+                self._writer.citation(block.index, read_citation(delta["citation"]))
+                return ("citation",)
+            case "input_json_delta", _ if block.kind in CALL_TYPES:
+                piece = as_text(delta.get("partial_json"))
+                block.has_arguments = block.has_arguments or bool(piece)
+                self._writer.arguments(block.index, piece)
+                return ("partial_json",)
+            case _:
+                return ()
+
+    def _stop_block(self, position: int, extra: Fields) -> None:
+        block = self._open.pop(position, None)
+        if block is None:
+            return
+        block.later.update(extra)
+        if block.index < 0:
+            self._tell_opaque(block)
+            return
+        if block.kind in CALL_TYPES and not block.has_arguments:
+            # No piece came, or only empty ones: what stood in the block itself are the arguments.
+            self._writer.arguments(block.index, raw_text(block.fields.get("input", msgspec.Raw(b"{}"))))
+        if block.signature:
+            self._writer.state(block.index, "signature", block.signature.encode())
+        metadata = None
+        if block.later:
+            before = read_block(block.fields, self._summarized, "").provider_metadata_json
+            told = raw_fields(before.encode()) if before else {}
+            metadata = object_json({**told, **block.later})
+        self._writer.stop(block.index, metadata)
+
+    def _tell_opaque(self, block: _OpenBlock) -> None:
+        members = {**block.fields, **block.later}
+        opaque = content_pb2.OpaqueBlock(type=block.kind, json=object_json(members))
+        self._writer.whole(content_pb2.ContentBlock(opaque=opaque))
+        if block.kind == "fallback":
+            self._tell_fallback(members)
+
+    def _tell_fallback(self, members: Fields) -> None:
+        goes_on = clean_text(_inner(members, "to").get("model")) if is_told(members.get("to")) else ""
+        trigger = _inner(members, "trigger") if is_told(members.get("trigger")) else {}
+        reason = clean_text(trigger.get("category")) or clean_text(trigger.get("type"))
+        self._served_model = goes_on or self._served_model
+        changed = chat_pb2.RouteChanged(
+            route=self._route(goes_on),
+            origin=chat_pb2.ROUTE_CHANGE_ORIGIN_PROVIDER,
+            reason=reason,
+            raw_json=object_json(members),
+        )
+        self._writer.emit(chat_pb2.ChatEvent(route_changed=changed))
+
+    # -- the end
+
+    def _end_early(self) -> None:
+        if not is_told(self._end.get("stop_reason")):
+            raise StreamBrokenError("the provider's stream ended before the answer did", provider_status=200)
+        # All was told but the closing word.
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._finished:
+            return
+        if not self._started:
+            raise ProtocolError("the provider's answer ended before it began")
+        for position in sorted(self._open):
+            self._stop_block(position, {})
+        word = clean_text(self._end.get("stop_reason"))
+        finished = self._bare_finish(_REASONS.get(word, chat_pb2.FINISH_REASON_OTHER))
+        finished.provider_finish_reason = word
+        if is_told(self._end.get("stop_sequence")):
+            finished.matched_stop_sequence = clean_text(self._end["stop_sequence"])
+        self._tell_stop_details(finished)
+        self._emit_finish(finished)
+
+    def _tell_stop_details(self, finished: chat_pb2.Finished) -> None:
+        refused = finished.reason == chat_pb2.FINISH_REASON_REFUSAL
+        details = self._end.get("stop_details")
+        if is_told(details):
+            fields = raw_fields(self._end["stop_details"])
+            finished.refusal.category = clean_text(fields.get("category"))
+            finished.refusal.explanation = clean_text(fields.get("explanation"))
+            finished.refusal.raw_json = raw_text(self._end["stop_details"])
+        if refused:
+            finished.refusal.prompt_blocked = self._writer.block_count == 0
+
+    def _finish_if_blocked(self, body: bytes) -> bool:
+        """End the answer where an error says that a filter stopped it. Returns whether it does."""
+        explanation = blocked_by_filter(body)
+        if not explanation or self._finished:
+            return False
+        prompt_blocked = not self._writer.block_count
+        if not self._started:
+            self._tell_started()
+        for position in sorted(self._open):
+            self._stop_block(position, {})
+        error = raw_fields(body).get("error", msgspec.Raw(b"{}"))
+        kind = raw_fields(error).get("type") if bytes(error).lstrip().startswith(b"{") else None
+        finished = self._bare_finish(chat_pb2.FINISH_REASON_CONTENT_FILTER)
+        finished.provider_finish_reason = clean_text(kind)
+        finished.refusal.explanation = explanation
+        finished.refusal.prompt_blocked = prompt_blocked
+        finished.refusal.raw_json = body.decode("utf-8", "replace")
+        self._emit_finish(finished)
+        return True
+
+    def _bare_finish(self, reason: chat_pb2.FinishReason.ValueType) -> chat_pb2.Finished:
+        finished = chat_pb2.Finished(
+            reason=reason,
+            usage=self._tally.usage(),
+            route=self._route(self._served_model),
+            rate_limits=self._context.rate_limits,
+            provider_metadata_json=self._metadata_json(),
+        )
+        cost = self._tally.cost()
+        if cost is not None:
+            finished.cost.CopyFrom(cost)
+        return finished
+
+    def _metadata_json(self) -> str:
+        metadata = dict(self._metadata)
+        unplaced = self._tally.unplaced_json()
+        if unplaced:
+            metadata["usage_before"] = msgspec.Raw(unplaced.encode())
+        if self._unknown:
+            metadata["events"] = msgspec.Raw(f"[{','.join(self._unknown)}]".encode())
+        return object_json(metadata)
+
+    def _emit_finish(self, finished: chat_pb2.Finished) -> None:
+        self._finished = True
+        self._writer.emit(chat_pb2.ChatEvent(finished=finished))
+
+    def _tell_event(self, name: str, data: bytes) -> None:
+        text = data.decode("utf-8", "replace")
+        pieces = [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
+        for number, piece in enumerate(pieces, 1):
+            event = chat_pb2.ProviderEvent(
+                provider=self._context.provider, type=name, raw_json=piece, continues=number < len(pieces)
+            )
+            self._writer.emit(chat_pb2.ChatEvent(provider_event=event))
+
+
+def _inner(fields: Fields, key: str) -> Fields:
+    if key not in fields:
+        raise ProtocolError(f"the provider sent an event without its {key}")
+    return raw_fields(fields[key])
+
+
+def _sum_of(before: msgspec.Raw | None, raw: msgspec.Raw) -> msgspec.Raw:
+    """Add up increments: `estimated_tokens` of thinking that is not shown."""
+    more = as_int(raw)
+    return raw if more is None else msgspec.Raw(json_text((as_int(before) or 0) + more).encode())
