@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from execution_platform.v1 import error_pb2
+from execution_platform.v1 import chat_pb2, error_pb2
 
 __all__ = [
     "AdapterError",
@@ -60,6 +60,10 @@ class AdapterError(Exception):
         provider_request_id: the provider's identifier of the request.
         retry_after: seconds until another attempt makes sense; None: not told.
         retryable: overrides the class's decision, for example by ``x-should-retry``.
+
+    Attributes:
+        events: what the piece of the stream that told the error said before it. Set by a translation; whoever reads
+            the stream yields them before the error, so that where the network cuts decides nothing.
     """
 
     reason: ClassVar[error_pb2.ErrorReason.ValueType] = error_pb2.ERROR_REASON_INTERNAL
@@ -84,6 +88,7 @@ class AdapterError(Exception):
         self.provider_request_id = provider_request_id
         self.retry_after = retry_after
         self.retryable = self.retryable_by_default if retryable is None else retryable
+        self.events: list[chat_pb2.ChatEvent] = []
 
 
 class InvalidRequestError(AdapterError):

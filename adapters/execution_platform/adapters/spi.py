@@ -4,7 +4,7 @@ An adapter serves one provider. It has one method to stream and one to close; ot
 protocols that it may implement besides. It speaks the contract's messages on one side and the provider's wire
 on the other, and nothing else.
 
-The contract of :meth:`Adapter.stream`, which ``adapters/testing.py`` checks for every adapter:
+The contract of :meth:`Adapter.stream`, which the kit in ``testing`` checks for every adapter:
 
 * It yields non-empty lists of ChatEvents. What one read of the upstream brought stays together in one list.
   ``sequence`` is left 0: the server numbers.
@@ -119,7 +119,11 @@ class Translation(Protocol):
     """
 
     def feed(self, data: bytes) -> Events:
-        """Take the next bytes of a streamed answer. Raises AdapterError for an error that the stream tells."""
+        """Take the next bytes of a streamed answer.
+
+        Raises:
+            AdapterError: the stream tells an error; its `events` are what these bytes said before it.
+        """
         ...
 
     def end(self) -> Events:

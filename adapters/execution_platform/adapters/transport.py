@@ -85,6 +85,10 @@ async def read_stream(response: httpx2.Response, translation: Translation) -> As
         events = translation.end()
         if events:
             yield events
+    except AdapterError as error:
+        if error.events:
+            yield error.events
+        raise
     finally:
         await response.aclose()
 
