@@ -83,7 +83,7 @@ class App:
         try:
             yield self
         finally:
-            await self._shut_down(self._server)
+            await self.shut_down()
 
     async def run(self) -> bool:
         """Serve until SIGTERM, SIGINT or :meth:`stop`. A second signal ends the process at once.
@@ -171,7 +171,11 @@ class App:
             ) from error
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
-    async def _shut_down(self, server: grpc.aio.Server) -> None:
+    async def shut_down(self) -> None:
+        """Drain and end: NOT_SERVING, no new chats, time for the running ones, then close. Idempotent."""
+        server, self._server = self._server, None
+        if server is None:
+            return
         await self._health.enter_graceful_shutdown()
         finished = await self.admission.drain(self._settings.drain_seconds)
         if not finished:
