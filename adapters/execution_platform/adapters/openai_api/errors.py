@@ -21,7 +21,14 @@ from execution_platform.adapters.openai_api.dialect import COMPATIBLE_PLACES, OP
 from execution_platform.adapters.wire import decode_json, json_text
 from execution_platform.v1 import chat_pb2
 
-__all__ = ["error_in_stream", "error_of_answer", "finished_in_stream", "finished_instead", "map_error"]
+__all__ = [
+    "error_in_stream",
+    "error_of_answer",
+    "filtered_categories",
+    "finished_in_stream",
+    "finished_instead",
+    "map_error",
+]
 
 _LONGEST_MESSAGE = 800
 
@@ -106,6 +113,7 @@ _WORDS_BAD_INPUT = re.compile(
     r"|type_error|cannot use|expected",
     re.IGNORECASE,
 )
+_WORDS_UNSUPPORTED = re.compile(r"\b(?:not supported|unsupported)\b", re.IGNORECASE)
 _WORDS_NEVER_FITS = re.compile(r"^request too large", re.IGNORECASE)
 _WORDS_WAIT = re.compile(
     r"(?:try again in|retry after|retry in) ((?:\d+(?:\.\d+)?\s?(?:ms|h|m|s)[a-z]*\s?)+)", re.IGNORECASE
@@ -239,7 +247,7 @@ def _finished(told: _Told) -> chat_pb2.Finished | None:
         reason=chat_pb2.FINISH_REASON_CONTENT_FILTER,
         provider_finish_reason=told.code or told.type,
         refusal=chat_pb2.RefusalDetail(
-            category=",".join(_filtered_categories(told.raw)),
+            category=",".join(filtered_categories(told.raw)),
             explanation=_clean(told.message),
             prompt_blocked=True,
             raw_json=json_text(dict(told.raw)),
@@ -253,7 +261,8 @@ def _is_moderation(told: _Told) -> bool:
     return isinstance(metadata, dict) and "flagged_input" in metadata
 
 
-def _filtered_categories(raw: Mapping[str, Any]) -> list[str]:
+def filtered_categories(raw: Mapping[str, Any]) -> list[str]:
+    """Return the names of the categories that a filter acted on: Azure's verdict, or OpenRouter's reasons."""
     inner = raw.get("innererror") or raw.get("inner_error") or raw
     if not isinstance(inner, dict):
         return []
@@ -315,6 +324,8 @@ def _status_within(told: _Told) -> int:
         return 400
     if words & _RATE:
         return 429
+    if not words and _WORDS_UNSUPPORTED.search(told.message):
+        return 400
     return 500
 
 

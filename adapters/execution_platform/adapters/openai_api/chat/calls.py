@@ -1,0 +1,158 @@
+"""Tool calls as servers stream them: in pieces by index, without an index, or whole in one piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from execution_platform.adapters.blocks import AnswerWriter
+from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
+from execution_platform.adapters.openai_api.chat.pieces import Members, integer, members, plain, value_of
+from execution_platform.v1 import content_pb2
+
+__all__ = ["LEGACY_CALL", "ToolCalls"]
+
+#: provider_type of a call that came as the ``function_call`` of the time before tools.
+LEGACY_CALL = "function_call"
+
+_KNOWN = frozenset({"index", "id", "type", "function", "custom"})
+_EMPTY: Members = {}
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call: its block once it has a name, and what came before that."""
+
+    call_id: str = ""
+    name: str = ""
+    custom: bool = False
+    legacy: bool = False
+    block: int | None = None
+    held: str = ""
+    metadata: Members = field(default_factory=dict)
+
+
+class ToolCalls:
+    """Writes the tool calls of one answer.
+
+    Args:
+        writer: where the blocks go.
+        mint: beginning of the ids that are made up for calls without one.
+    """
+
+    def __init__(self, writer: AnswerWriter, mint: str) -> None:
+        self._writer = writer
+        self._mint = mint
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, raw: msgspec.Raw, *, whole: bool = False) -> None:
+        """Take an element of ``tool_calls``.
+
+        Args:
+            raw: its JSON.
+            whole: it is a call of its own, whatever its index says: the answer is not streamed.
+        """
+        piece = members(raw)
+        call_id = plain(piece.get("id"))
+        function, custom = _object(piece.get("function")), _object(piece.get("custom"))
+        name, custom_name = plain(function.get("name")), plain(custom.get("name"))
+        call = self._find(integer(piece.get("index")), call_id, name or custom_name, whole=whole)
+        call.call_id = call.call_id or call_id
+        # Some servers send both members, one of them empty.
+        call.custom = call.custom or (not name and bool(custom_name)) or plain(piece.get("type")) == "custom"
+        call.name = call.name or name or custom_name
+        _keep_rest(call.metadata, piece, function)
+        self._write(call, _arguments(custom.get("input") if call.custom else function.get("arguments")))
+
+    def add_legacy(self, raw: msgspec.Raw) -> None:
+        """Take ``function_call``, of which there is at most one, without an id."""
+        piece = members(raw)
+        name, arguments = plain(piece.get("name")), _arguments(piece.get("arguments"))
+        call = next((call for call in self._calls if call.legacy), None)
+        if call is None:
+            if not name and not arguments:
+                return
+            call = _Call(legacy=True)
+            self._calls.append(call)
+        call.name = call.name or name
+        self._write(call, arguments)
+
+    def close(self) -> None:
+        """Complete all calls."""
+        for call in self._calls:
+            if call.block is None:
+                self._start(call)
+            if call.block is not None:
+                self._writer.stop(call.block, metadata_json(call.metadata) or None)
+
+    def _find(self, index: int | None, call_id: str, name: str, *, whole: bool) -> _Call:
+        known = None if whole else self._known(index, call_id, name)
+        # One index for all calls of a turn: only the id tells them apart.
+        if known is not None and name and known.name and call_id not in {"", known.call_id}:
+            known = None
+        if known is None:
+            known = _Call()
+            self._calls.append(known)
+            if index is not None:
+                self._by_index[index] = known
+        return known
+
+    def _known(self, index: int | None, call_id: str, name: str) -> _Call | None:
+        if index is not None:
+            return self._by_index.get(index)
+        if call_id:
+            return next((call for call in self._calls if call.call_id == call_id), None)
+        return None if name or not self._calls else self._calls[-1]
+
+    def _write(self, call: _Call, arguments: str) -> None:
+        if call.block is None:
+            call.held += arguments
+            if call.name:
+                self._start(call)
+        elif call.custom:
+            self._writer.arguments_text(call.block, arguments)
+        else:
+            self._writer.arguments(call.block, arguments)
+
+    def _start(self, call: _Call) -> None:
+        minted = not call.call_id
+        if minted:
+            call.call_id = f"call_{self._mint}_{self._calls.index(call)}"
+        told = content_pb2.ToolCallBlock(
+            call_id=call.call_id,
+            name=call.name,
+            executed_by=content_pb2.TOOL_EXECUTOR_CLIENT,
+            provider_type="custom" if call.custom else LEGACY_CALL if call.legacy else "",
+            call_id_minted=minted,
+        )
+        if call.custom:
+            told.arguments_text = ""
+        call.block = self._writer.open(content_pb2.ContentBlock(tool_call=told))
+        held, call.held = call.held, ""
+        self._write(call, held)
+
+
+def _object(raw: msgspec.Raw | None) -> Members:
+    return members(raw) if raw is not None and bytes(raw).startswith(b"{") else _EMPTY
+
+
+def _arguments(raw: msgspec.Raw | None) -> str:
+    """Return arguments as text; a server may give the object itself instead of its text."""
+    value = value_of(raw)
+    if isinstance(value, str):
+        return value
+    return "" if raw is None or value is None else bytes(raw).decode("utf-8", "replace")
+
+
+def _keep_rest(metadata: Members, piece: Members, function: Members) -> None:
+    for key, value in piece.items():
+        if key not in _KNOWN and bytes(value) != b"null":
+            metadata[key] = msgspec.Raw(bytes(value))
+    rest = {key: value for key, value in function.items() if key not in {"name", "arguments"}}
+    if rest:
+        metadata["function"] = msgspec.Raw(msgspec.json.encode(rest))

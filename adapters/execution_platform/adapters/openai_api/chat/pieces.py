@@ -1,0 +1,119 @@
+"""Reading the JSON of a Chat Completions answer: members kept raw until somebody wants them, and small parts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from execution_platform.adapters.errors import ProtocolError
+from execution_platform.adapters.wire import decode_json, json_text
+from execution_platform.v1 import content_pb2
+
+__all__ = ["Members", "elements", "integer", "members", "plain", "text_of", "token_logprobs", "value_of"]
+
+Members = dict[str, msgspec.Raw]
+
+_members = msgspec.json.Decoder(Members)
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def members(data: bytes | msgspec.Raw) -> Members:
+    """Return the members of a JSON object, each exactly as it stands.
+
+    Raises:
+        ProtocolError: it is not a JSON object.
+    """
+    try:
+        return _members.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Lone surrogates and broken UTF-8 come through the slower, forgiving reader.
+        value = decode_json(bytes(data))
+    if not isinstance(value, dict):
+        raise ProtocolError("the provider sent JSON that is not an object")
+    return {key: msgspec.Raw(json_text(member).encode()) for key, member in value.items()}
+
+
+def elements(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
+    """Return the elements of a JSON array, each as it stands; anything else has none."""
+    if raw is None or not bytes(raw).startswith(b"["):
+        return []
+    try:
+        return _elements.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [msgspec.Raw(json_text(element).encode()) for element in decode_json(bytes(raw))]
+
+
+def value_of(raw: msgspec.Raw | None) -> Any:
+    """Return the decoded value; of nothing None."""
+    return None if raw is None else decode_json(bytes(raw))
+
+
+def text_of(raw: msgspec.Raw | None) -> str:
+    """Return a JSON string's text, surrogate halves included; null is empty, anything else its own JSON."""
+    value = value_of(raw)
+    if isinstance(value, str):
+        return value
+    return "" if raw is None or value is None else bytes(raw).decode("utf-8", "replace")
+
+
+def plain(raw: msgspec.Raw | None) -> str:
+    """Return a string that protobuf can carry: for names and identifiers, which are never cut."""
+    return text_of(raw).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def integer(raw: msgspec.Raw | None) -> int | None:
+    """Return an integer; None: it is none."""
+    value = value_of(raw)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def token_logprobs(raw: msgspec.Raw | None) -> tuple[list[content_pb2.TokenLogprob], list[content_pb2.TokenLogprob]]:
+    """Read ``logprobs``: those of the content and those of the refusal.
+
+    Besides OpenAI's shape that of the old completions API is understood (parallel arrays; Together).
+    """
+    told = value_of(raw)
+    if not isinstance(told, dict):
+        return [], []
+    if isinstance(told.get("token_logprobs"), list):
+        return list(_parallel(told)), []
+    return [_logprob(one) for one in _objects(told.get("content"))], [
+        _logprob(one) for one in _objects(told.get("refusal"))
+    ]
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    return (one for one in value if isinstance(one, dict)) if isinstance(value, list) else iter(())
+
+
+def _logprob(told: dict[str, Any]) -> content_pb2.TokenLogprob:
+    one = content_pb2.TokenLogprob(token=_carried(told.get("token")), logprob=_float(told.get("logprob")))
+    octets = told.get("bytes")
+    if isinstance(octets, list) and all(isinstance(octet, int) and 0 <= octet < 256 for octet in octets):
+        one.token_bytes = bytes(octets)
+    token_id = told.get("id", told.get("token_id"))
+    if isinstance(token_id, int):
+        one.token_id = token_id
+    one.top.extend(_logprob(other) for other in _objects(told.get("top_logprobs")))
+    return one
+
+
+def _parallel(told: dict[str, Any]) -> Iterator[content_pb2.TokenLogprob]:
+    tokens, ids = told.get("tokens"), told.get("token_ids")
+    for at, logprob in enumerate(told["token_logprobs"]):
+        one = content_pb2.TokenLogprob(logprob=_float(logprob))
+        if isinstance(tokens, list) and at < len(tokens):
+            one.token = _carried(tokens[at])
+        if isinstance(ids, list) and at < len(ids) and isinstance(ids[at], int):
+            one.token_id = ids[at]
+        yield one
+
+
+def _carried(token: Any) -> str:
+    return token.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(token, str) else ""
+
+
+def _float(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

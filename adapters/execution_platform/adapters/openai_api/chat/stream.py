@@ -1,0 +1,381 @@
+"""Chat Completions answers, streamed or whole, as contract events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from execution_platform.adapters.blocks import AnswerWriter
+from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
+from execution_platform.adapters.openai_api.answer import provider_events, provider_request_id, rate_limits
+from execution_platform.adapters.openai_api.chat.ending import failure_of_word, finish_reason
+from execution_platform.adapters.openai_api.chat.leftovers import Leftovers, metadata_json
+from execution_platform.adapters.openai_api.chat.media import audio_mime_type
+from execution_platform.adapters.openai_api.chat.message import MessageBlocks
+from execution_platform.adapters.openai_api.chat.pieces import Members, elements, integer, members, plain, value_of
+from execution_platform.adapters.openai_api.chat.usage import cost_of, usage_of
+from execution_platform.adapters.openai_api.dialect import Dialect
+from execution_platform.adapters.openai_api.errors import (
+    error_in_stream,
+    filtered_categories,
+    finished_in_stream,
+)
+from execution_platform.adapters.spi import Call, Events
+from execution_platform.adapters.wire import ServerSentEvent, SseDecoder
+from execution_platform.v1 import chat_pb2, usage_pb2
+
+__all__ = ["ChatTranslation"]
+
+Event = chat_pb2.ChatEvent
+
+#: Members of a chunk that say nothing of the answer: what kind of JSON it is, and padding against eavesdroppers
+#: (OpenAI, Mistral).
+_SAY_NOTHING = frozenset({"object", "obfuscation", "p"})
+
+_EMPTY = frozenset({b"null", b'""', b"[]"})
+
+_DONE = b"[DONE]"
+
+#: White space, and the bytes of a byte order mark.
+_BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"
+
+
+class _Delta(msgspec.Struct, forbid_unknown_fields=True):
+    role: str | None = None
+    content: str | None = None
+    refusal: None = None
+    tool_calls: None = None
+
+
+class _Choice(msgspec.Struct, forbid_unknown_fields=True):
+    delta: _Delta
+    index: int = 0
+    logprobs: None = None
+    finish_reason: None = None
+
+
+class _TextChunk(msgspec.Struct, forbid_unknown_fields=True):
+    """The chunk that nearly all are: a piece of text and nothing else."""
+
+    choices: list[_Choice]
+    id: str = ""
+    object: str = ""
+    created: int = 0
+    model: str = ""
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    usage: None = None
+    obfuscation: str = ""
+    p: str = ""
+
+
+_text_chunk = msgspec.json.Decoder(_TextChunk)
+
+
+class ChatTranslation:
+    """Translates one answer. See :class:`~execution_platform.adapters.spi.Translation`.
+
+    A stream is complete when the server has given a finish reason or ``[DONE]``: some give only one of them. A
+    failure that the stream tells is raised after the events that came before it.
+
+    Args:
+        dialect: as spoken to the model.
+        call: the attempt.
+        headers: of the answer.
+        notices: what the request's builder has to tell.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        call: Call,
+        headers: Mapping[str, str] | None = None,
+        notices: Sequence[chat_pb2.Notice] = (),
+    ) -> None:
+        self._dialect = dialect
+        self._call = call
+        self._headers = headers or {}
+        self._notices = notices
+        self._writer = AnswerWriter(dialect.family)
+        audio = audio_mime_type(call.request.audio_output.format)
+        self._message = MessageBlocks(self._writer, call.request_id or call.request.request_id or "0", audio)
+        self._sse = SseDecoder()
+        self._fresh = True
+        self._body: bytearray | None = None
+        self._rest = Leftovers()
+        self._choice_rest = Leftovers()
+        self._others: list[bytes] = []
+        self._sources: dict[str, msgspec.Raw] = {}
+        self._started = False
+        self._created = False
+        self._model = ""
+        self._word: str | None = None
+        self._matched: str | None = None
+        self._usage: usage_pb2.Usage | None = None
+        self._usage_raw = b""
+        self._cost: usage_pb2.Cost | None = None
+        self._tier = ""
+        self._ending: chat_pb2.Finished | None = None
+        self._failure: AdapterError | None = None
+        self._done = False
+        self._tells_events = call.request.stream_options.provider_events
+        self._unsent: list[Event] = []
+
+    def feed(self, data: bytes) -> Events:
+        """Take the next bytes of a streamed answer. Raises AdapterError for a failure that the stream tells."""
+        if self._fresh:
+            begin = data.lstrip(_BEFORE_JSON)
+            self._fresh = not begin
+            # Some servers answer whole although they were asked for a stream.
+            self._body = bytearray() if begin.startswith(b"{") else None
+        if self._body is not None:
+            self._body += data
+            return []
+        for event in self._sse.feed(data):
+            self._take(event)
+        events = self._writer.take()
+        if self._failure is not None and not events and (self._done or not self._dialect.usage_after_error):
+            raise self._failure
+        return events
+
+    def end(self) -> Events:
+        """Tell that the stream's bytes are over.
+
+        Raises:
+            StreamBrokenError: there was neither a finish reason nor ``[DONE]``.
+            AdapterError: the failure that the stream told.
+        """
+        if self._body is not None:
+            return self.whole(bytes(self._body))
+        for event in self._sse.end():
+            self._take(event)
+        if self._failure is not None:
+            raise self._failure
+        if not self._done:
+            if not self._word and self._ending is None:
+                raise StreamBrokenError("the provider's stream ended before the answer did")
+            self._complete()
+        return self._writer.take()
+
+    def whole(self, body: bytes) -> Events:
+        """Take the body of an unstreamed answer. Raises AdapterError."""
+        answer = members(body)
+        answered = "choices" in answer or "error" in answer or _is_error(answer, answered=False)
+        self._chunk(answer, body, "chat.completion")
+        if self._failure is not None:
+            raise self._failure
+        if not answered:
+            raise ProtocolError("the provider's answer has no choices")
+        self._complete()
+        return self._writer.take()
+
+    def _take(self, event: ServerSentEvent) -> None:
+        if self._done:
+            return
+        data = event.data
+        if self._started and not self._tells_events and self._take_text(data):
+            return
+        if data.strip() == _DONE:
+            if self._failure is None:
+                self._complete()
+            self._done = True  # a failure waits no longer for usage
+            return
+        self._chunk(members(data), data, event.event)
+
+    def _take_text(self, data: bytes) -> bool:
+        """Take a chunk of nothing but text, the fast way. Returns whether it was one."""
+        try:
+            chunk = _text_chunk.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        if len(chunk.choices) != 1 or chunk.choices[0].index or chunk.model != self._model or self._failure:
+            return False
+        text = chunk.choices[0].delta.content
+        if text:
+            self._message.text(text)
+        return True
+
+    def _chunk(self, chunk: Members, data: bytes, kind: str) -> None:
+        """Take a chunk, or a whole body, of any content. Its members are used up."""
+        if self._tells_events:
+            self._unsent.extend(provider_events(self._dialect.provider, kind, data.decode("utf-8", "replace")))
+        choices = elements(chunk.pop("choices", None))
+        response_id, model = plain(chunk.pop("id", None)), plain(chunk.pop("model", None))
+        if choices or response_id:
+            self._start(response_id, model)
+        usage, error = _usage(chunk), chunk.pop("error", None)
+        if error is None and _is_error(chunk, answered=bool(choices or response_id)):
+            error = msgspec.Raw(data)
+        if error is None or bytes(error) == b"null":
+            for choice in choices:
+                self._choice(choice)
+            self._keep(chunk)
+            self._tell_usage(usage)
+        else:
+            self._tell_usage(usage)
+            self._fail(error)
+        self._send_provider_events()
+
+    def _start(self, response_id: str, model: str) -> None:
+        if self._started:
+            if model and model != self._model and self._model:
+                route = chat_pb2.Route(provider=self._dialect.provider, model=self._call.model, served_model=model)
+                changed = chat_pb2.RouteChanged(route=route, origin=chat_pb2.ROUTE_CHANGE_ORIGIN_PROVIDER)
+                self._writer.emit(Event(route_changed=changed))
+            self._model = model or self._model
+            return
+        self._started = True
+        self._model = model
+        route = chat_pb2.Route(provider=self._dialect.provider, model=self._call.model, served_model=model)
+        started = chat_pb2.Started(
+            request_id=self._call.request_id,
+            route=route,
+            provider_response_id=response_id,
+            provider_request_id=provider_request_id(self._headers),
+        )
+        self._writer.emit(Event(started=started))
+        self._writer.emit_all(Event(notice=notice) for notice in self._notices)
+
+    def _choice(self, raw: msgspec.Raw) -> None:
+        choice = members(raw)
+        if integer(choice.pop("index", None)):
+            # The contract has one answer to a request: others are kept as they came.
+            self._others.append(bytes(raw))
+            return
+        error = choice.pop("error", None)
+        if error is not None and bytes(error) != b"null":
+            self._fail(error)
+            return
+        # Where both are there, the message repeats what the deltas have told.
+        delta, message = choice.pop("delta", None), choice.pop("message", None)
+        told = _object(delta) if delta is not None or self._writer.block_count else _object(message)
+        repeated = choice.pop("text", None)  # Together, as in the old completions API
+        if repeated is not None and bytes(repeated) != bytes(told.get("content", b"")):
+            choice["text"] = repeated
+        self._message.add(told, choice.pop("logprobs", None), whole=delta is None)
+        self._end_choice(choice)
+
+    def _end_choice(self, choice: Members) -> None:
+        word = choice.pop("finish_reason", None)
+        if word is not None and bytes(word) != b"null":
+            # Some repeat it, some send an empty one.
+            self._word = plain(word) or self._word or ""
+            self._failure = self._failure or failure_of_word(self._word)
+        matched = value_of(choice.get("stop_reason"))  # vLLM: the stop sequence, or the number of a token
+        if isinstance(matched, str):
+            self._matched = matched
+            del choice["stop_reason"]
+        for key, value in choice.items():
+            self._choice_rest.add(key, value)
+
+    def _keep(self, chunk: Members) -> None:
+        tier = value_of(chunk.pop("service_tier", None))
+        if isinstance(tier, str):
+            self._tier = tier or self._tier
+        for key, value in chunk.items():
+            if key in {"citations", "search_results"}:
+                self._sources[key] = msgspec.Raw(bytes(value))
+            elif key == "created":
+                # Each chunk has its own time on some servers, and none on an empty first one: the first counts.
+                if not self._created and bytes(value) != b"0":
+                    self._created = True
+                    self._rest.add(key, value)
+            elif key not in _SAY_NOTHING and bytes(value) not in _EMPTY:
+                self._rest.add(key, value)
+
+    def _tell_usage(self, raw: msgspec.Raw | None) -> None:
+        if raw is None or bytes(raw) in {b"null", b"{}", self._usage_raw}:
+            return
+        self._usage_raw = bytes(raw)
+        self._usage = usage_of(raw, self._dialect)
+        self._usage.service_tier = self._usage.service_tier or self._tier
+        self._cost = cost_of(raw) or self._cost
+        self._writer.emit(Event(usage_updated=chat_pb2.UsageUpdated(usage=self._usage)))
+
+    def _fail(self, raw: msgspec.Raw) -> None:
+        told = value_of(raw)
+        if self._word and self._failure is None:
+            # The answer is complete: what comes now is a remark (OpenRouter repeats that a limit was reached).
+            self._rest.add("error", raw)
+            remark = error_in_stream(told).message
+            notice = chat_pb2.Notice(code=chat_pb2.NOTICE_CODE_PROVIDER_WARNING, message=remark)
+            self._writer.emit(Event(notice=notice))
+            return
+        self._ending = finished_in_stream(told)
+        if self._ending is None:
+            self._failure = error_in_stream(told, self._headers)
+        else:
+            self._ending.refusal.prompt_blocked = not self._writer.block_count
+            self._complete()
+
+    def _complete(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        self._start("", "")
+        self._send_provider_events()
+        self._message.add_sources(self._sources.get("citations"), self._sources.get("search_results"))
+        self._message.close()
+        self._writer.emit(Event(finished=self._finished()))
+
+    def _finished(self) -> chat_pb2.Finished:
+        finished = self._ending or self._natural_ending()
+        finished.usage.CopyFrom(self._usage or usage_pb2.Usage())
+        finished.usage.service_tier = finished.usage.service_tier or self._tier
+        if self._cost is not None:
+            finished.cost.CopyFrom(self._cost)
+        finished.rate_limits.extend(rate_limits(self._headers))
+        finished.provider_metadata_json = metadata_json(self._metadata())
+        return finished
+
+    def _natural_ending(self) -> chat_pb2.Finished:
+        word = self._word or ""
+        reason = finish_reason(
+            word,
+            tool_calls=self._message.has_calls,
+            refused=self._message.refused,
+            matched=self._matched is not None,
+        )
+        finished = chat_pb2.Finished(reason=reason, provider_finish_reason=word, matched_stop_sequence=self._matched)
+        if reason == chat_pb2.FINISH_REASON_CONTENT_FILTER:
+            filtered = self._choice_rest.values().get("content_filter_results")
+            if filtered is not None:
+                told = value_of(filtered)
+                finished.refusal.category = ",".join(filtered_categories({"content_filter_results": told}))
+                finished.refusal.raw_json = bytes(filtered).decode("utf-8", "replace")
+        return finished
+
+    def _metadata(self) -> Members:
+        metadata = self._rest.values()
+        for key, rest in (("choice", self._choice_rest), ("message", self._message.rest)):
+            values = rest.values()
+            if values:
+                metadata[key] = msgspec.Raw(msgspec.json.encode(values))
+        if self._others:
+            metadata["other_choices"] = msgspec.Raw(b"[" + b",".join(self._others) + b"]")
+        return metadata
+
+    def _send_provider_events(self) -> None:
+        if self._started and self._unsent:
+            self._writer.emit_all(self._unsent)
+            self._unsent.clear()
+
+
+def _object(raw: msgspec.Raw | None) -> Members:
+    return members(raw) if raw is not None and bytes(raw).startswith(b"{") else {}
+
+
+def _usage(chunk: Members) -> msgspec.Raw | None:
+    """Take the usage out of a chunk; Groq's old place is looked at too."""
+    usage = chunk.pop("usage", None)
+    if usage is None or bytes(usage) == b"null":
+        usage = _object(chunk.get("x_groq")).get("usage")
+    return usage
+
+
+def _is_error(chunk: Members, *, answered: bool) -> bool:
+    """Whether a chunk is itself an error, without a member of that name (vLLM of old, FastAPI, Databricks)."""
+    if bytes(chunk.get("object", b"")) == b'"error"':
+        return True
+    return not answered and not chunk.keys().isdisjoint({"message", "detail", "error_code"})
