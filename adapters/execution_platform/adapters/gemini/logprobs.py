@@ -1,0 +1,44 @@
+"""Log probabilities of an answer's tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from execution_platform.adapters.gemini.fields import Fields, integer, items, members, value
+from execution_platform.v1 import content_pb2
+
+__all__ = ["read_logprobs"]
+
+
+def read_logprobs(result: msgspec.Raw) -> tuple[list[content_pb2.TokenLogprob], Fields]:
+    """Return the tokens that were chosen, each with the most likely ones at its place, and what else was said.
+
+    Args:
+        result: a LogprobsResult of the Gemini API.
+    """
+    fields = members(result)
+    chosen = items(fields.pop("chosenCandidates")) if "chosenCandidates" in fields else []
+    places = items(fields.pop("topCandidates")) if "topCandidates" in fields else []
+    tokens = [_token(value(raw)) for raw in chosen]
+    for token, place in zip(tokens, places, strict=False):
+        token.top.extend(_token(candidate) for candidate in value(members(place).get("candidates")) or ())
+    return tokens, fields
+
+
+def _token(said: Any) -> content_pb2.TokenLogprob:
+    if not isinstance(said, dict):
+        return content_pb2.TokenLogprob()
+    token = content_pb2.TokenLogprob(
+        token=str(said.get("token", "")).encode("utf-8", "replace").decode(),
+        logprob=_number(said.get("logProbability")),
+    )
+    number = integer(said.get("tokenId"))
+    if number is not None:
+        token.token_id = number
+    return token
+
+
+def _number(said: Any) -> float:
+    return float(said) if isinstance(said, (int, float)) else 0.0
