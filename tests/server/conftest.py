@@ -13,6 +13,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from execution_platform.adapters import scripted
 from execution_platform.adapters.registry import Registry
@@ -41,6 +42,12 @@ class Served:
     def catalog(self) -> catalog_pb2_grpc.CatalogServiceAsyncStub:
         """The catalog service."""
         return catalog_pb2_grpc.CatalogServiceStub(self.channel)
+
+    async def health(self, service: str = "") -> int:
+        """What the health check says of a service."""
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))  # type: ignore[attr-defined]  # lacking in its stubs
+        return int(answer.status)
 
     def log_lines(self, event: str) -> list[dict[str, Any]]:
         """The logged lines of one event."""
@@ -77,7 +84,7 @@ async def served(serve: Serve) -> AsyncIterator[Served]:
 
 
 def chat_request(
-    script: Sequence[Mapping[str, Any]] | None = None, text: str = "Hi", model: str = "scripted", **fields: Any
+    script: Sequence[object] | None = None, text: str = "Hi", model: str = "scripted", **fields: Any
 ) -> chat_pb2.ChatRequest:
     """A chat with one message; with a script, the scripted provider plays it."""
     request = chat_pb2.ChatRequest(model=model, **fields)
@@ -114,9 +121,14 @@ def kinds(events: Sequence[chat_pb2.ChatEvent]) -> list[str | None]:
     return [event.WhichOneof("event") for event in events]
 
 
+def trailers_of(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """The trailing metadata of a failed call."""
+    return dict(error.trailing_metadata() or ())  # type: ignore[arg-type]  # pairs, which the stubs hide
+
+
 def details_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     """The google.rpc.Status of a failed call."""
-    return status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    return status_pb2.Status.FromString(trailers_of(error)["grpc-status-details-bin"])
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from tests.server.conftest import (
     Serve,
     Served,
@@ -93,15 +93,14 @@ def test_register_forgets_the_oldest() -> None:
 async def test_draining_lets_chats_finish_and_takes_no_more(serve: Serve) -> None:
     """While draining a running chat finishes, a new one is refused, and health says NOT_SERVING."""
     async with serve() as served:
-        health = health_pb2_grpc.HealthStub(served.channel)
         names = ["", "execution_platform.v1.ChatService", "execution_platform.v1.CatalogService"]
-        before = [(await health.Check(health_pb2.HealthCheckRequest(service=name))).status for name in names]
+        before = [await served.health(name) for name in names]
         assert before == [health_pb2.HealthCheckResponse.SERVING] * 3
         running = served.chat.Chat(chat_request([{"text": "a"}, {"pause_ms": 400}, {"text": "b"}]))
         await first_message(running)
         shutdown = asyncio.create_task(served.app.shut_down())
         await until(lambda: served.app.admission.draining)
-        after = [(await health.Check(health_pb2.HealthCheckRequest(service=name))).status for name in names]
+        after = [await served.health(name) for name in names]
         assert after == [health_pb2.HealthCheckResponse.NOT_SERVING] * 3
         _, error = await failed_stream(served.chat.Chat(chat_request()))
         assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
@@ -125,8 +124,7 @@ async def test_chat_that_outlasts_the_grace_time_is_told(serve: Serve) -> None:
 async def test_provider_failures_never_flip_health(served: Served) -> None:
     """A failing provider leaves the server SERVING."""
     await failed_stream(served.chat.Chat(chat_request([{"error": {"reason": "PROVIDER_UNAVAILABLE"}}])))
-    health = health_pb2_grpc.HealthStub(served.channel)
-    assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+    assert await served.health() == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_port_in_use_is_told(serve: Serve, served: Served) -> None:
@@ -175,7 +173,8 @@ class FaultyAdapter(ScriptedAdapter):
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Raise what no adapter may raise."""
-        raise KeyError(f"the inside of {call.model}")
+        if call.model:
+            raise KeyError(f"the inside of {call.model}")
         yield []
 
 

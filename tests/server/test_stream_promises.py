@@ -15,6 +15,7 @@ from tests.server.conftest import (
     failed_stream,
     kinds,
     open_streams,
+    trailers_of,
     until,
 )
 
@@ -136,14 +137,14 @@ async def test_failed_carries_partial_usage(served: Served) -> None:
     assert failed.cost.status != 0
     assert failed.attempts[0].outcome == chat_pb2.ATTEMPT_OUTCOME_FAILED
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
+    assert trailers_of(error)["grpc-retry-pushback-ms"] == "-1"
 
 
 async def test_no_event_is_larger_than_one_mebibyte(served: Served) -> None:
     """Promise 7: a block of several MiB comes in events below 1 MiB, in messages that any client takes."""
     text = "x" * 3_000_000
-    sizes = []
-    message_sizes = []
+    sizes: list[int] = []
+    message_sizes: list[int] = []
     fold = Fold()
     async for response in served.chat.Chat(chat_request(text=text), timeout=60):
         message_sizes.append(response.ByteSize())

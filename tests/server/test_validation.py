@@ -23,7 +23,7 @@ Change = Callable[[chat_pb2.ChatRequest], object]
 BROKEN: dict[str, Change] = {
     "messages": lambda r: r.ClearField("messages"),
     "messages[0].role": lambda r: r.messages[0].ClearField("role"),
-    "messages[1].role": lambda r: r.messages.add(role=77),  # type: ignore[arg-type]  # a number of no role
+    "messages[1].role": lambda r: r.messages.add(role=77),
     "messages[1].content": lambda r: r.messages.add(role=content_pb2.ROLE_USER),
     "messages[0].content[1]": lambda r: r.messages[0].content.add(),
     "messages[0].content[1].media": lambda r: r.messages[0].content.add(media=content_pb2.MediaBlock()),
