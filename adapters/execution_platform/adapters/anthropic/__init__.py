@@ -1,11 +1,18 @@
-"""Anthropic: Claude through the Messages API."""
+"""Anthropic: Claude through the Messages API, and other servers of that format."""
 
 from execution_platform.adapters.anthropic.adapter import DEFAULT_BASE_URL, AnthropicAdapter
 from execution_platform.adapters.anthropic.models import DEFAULT_MODEL, KNOWN_MODELS
 from execution_platform.adapters.anthropic.stream import FAMILY
-from execution_platform.adapters.spi import ProviderSpec
+from execution_platform.adapters.spi import ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["PROVIDERS", "AnthropicAdapter"]
+
+
+def _missing(config: ProviderConfig) -> str:
+    """Anthropic itself needs a key; another server at an address of the operator's may not."""
+    elsewhere = config.base_url.rstrip("/") not in {"", DEFAULT_BASE_URL}
+    return "" if config.api_key or elsewhere else "set EP_ANTHROPIC_API_KEY"
+
 
 PROVIDERS: tuple[ProviderSpec, ...] = (
     ProviderSpec(
@@ -14,8 +21,16 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         family=FAMILY,
         create=AnthropicAdapter,
         default_model=DEFAULT_MODEL,
+        needs_key=False,
         default_base_url=DEFAULT_BASE_URL,
+        options=(
+            ProviderOption(
+                name="betas",
+                description="names of beta features, separated by commas, that every request asks for",
+            ),
+        ),
         models=KNOWN_MODELS,
+        missing=_missing,
         automatic_rank=10,
     ),
 )

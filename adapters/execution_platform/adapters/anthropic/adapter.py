@@ -2,54 +2,71 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
 
 import anthropic
 import httpx2
+import msgspec
 
 from execution_platform.adapters.anthropic.errors import error_from_sdk, request_id_of
+from execution_platform.adapters.anthropic.fields import as_int, clean_text, raw_elements, raw_fields, raw_text
 from execution_platform.adapters.anthropic.limits import rate_limits
-from execution_platform.adapters.anthropic.request import WireRequest, build_request
+from execution_platform.adapters.anthropic.request import WireRequest, build_count, build_request
 from execution_platform.adapters.anthropic.stream import AnswerContext, MessagesTranslation
-from execution_platform.adapters.spi import Call, Events, ProviderConfig
+from execution_platform.adapters.errors import AdapterError, ProtocolError
+from execution_platform.adapters.spi import Call, Events, ProviderConfig, TokenCount
 from execution_platform.adapters.transport import http_client, read_whole, transport_errors
+from execution_platform.v1 import catalog_pb2
 
 __all__ = ["API_VERSION", "DEFAULT_BASE_URL", "AnthropicAdapter"]
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 API_VERSION = "2023-06-01"
-"""Pinned: the newer 2026-10-21 refuses temperature, top_p and top_k for every model, and answers are the same."""
+"""Pinned. The SDK's own 2026-10-21 refuses temperature, top_p and top_k for every model, older ones too; answers are
+the same. Source: https://platform.claude.com/docs/en/api/versioning."""
+
+_RAW = {"X-Stainless-Raw-Response": "stream"}
+_SECONDS_TO_DRAIN = 1.0
+_MOST_PAGES = 20
+_PAGE_SIZE = 1000
 
 
 class _Client(anthropic.AsyncAnthropic):
-    """The SDK's client, sending no header that the process environment (ANTHROPIC_CUSTOM_HEADERS) names."""
+    """The SDK's client without headers from the process environment (ANTHROPIC_CUSTOM_HEADERS)."""
 
     @property
     def default_headers(self) -> dict[str, str | anthropic.Omit]:
+        # One credential header only: the API refuses requests that carry two.
+        credential: Mapping[str, str | anthropic.Omit] = (
+            self.auth_headers if self.api_key else {"Authorization": anthropic.Omit()}
+        )
         return {
             "Accept": "application/json",
             "Content-Type": "application/json",
             "User-Agent": self.user_agent,
             **self.platform_headers(),
-            **(self.auth_headers if self.api_key else {"Authorization": anthropic.Omit()}),
+            **credential,
             "anthropic-version": API_VERSION,
         }
 
 
 class AnthropicAdapter:
-    """Speaks the Messages API, with Anthropic or with another server that speaks it.
+    """Speaks the Messages API, with Anthropic or with another server of that format.
 
     Args:
-        config: key, address and options of the provider.
+        config: key, address and options of the provider. Without a key no credential is sent.
     """
 
     def __init__(self, config: ProviderConfig) -> None:
         self._name = config.name
+        self._betas = tuple(beta.strip() for beta in config.options.get("betas", "").split(",") if beta.strip())
         self._http = http_client(config.timeouts)
         self._client = _Client(
-            # Empty rather than None: the SDK would look for credentials in the environment.
+            # Empty rather than None, which would make the SDK look for credentials in the environment.
             api_key=config.api_key.get_secret_value() if config.api_key else "",
             base_url=_base_url(config.base_url),
             timeout=self._http.timeout,
@@ -57,12 +74,18 @@ class AnthropicAdapter:
             http_client=self._http,
             open_telemetry=False,
         )
-        self._closed = False
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run one attempt. Raises AdapterError."""
         wire = build_request(call, self._name)
-        response = await self._post("/v1/messages", wire)
+        try:
+            response = await self._post("/v1/messages", wire)
+        except anthropic.APIStatusError as error:
+            events = self._blocked(call, wire, error)
+            if not events:
+                raise error_from_sdk(error) from error
+            yield events
+            return
         try:
             translation = MessagesTranslation(self._context(call, wire, response.headers))
             if call.unary or _is_json(response):
@@ -74,20 +97,65 @@ class AnthropicAdapter:
         finally:
             await response.aclose()
 
+    async def count_tokens(self, call: Call) -> TokenCount:
+        """Count the input tokens of a call. Raises AdapterError."""
+        wire = build_count(call, self._name)
+        body = await self._json(self._post("/v1/messages/count_tokens", wire))
+        tokens = as_int(raw_fields(body).get("input_tokens"))
+        if tokens is None:
+            raise ProtocolError("the provider's token count has no input_tokens")
+        return TokenCount(tokens, body.decode("utf-8", "replace"), wire.notices)
+
+    async def list_models(self) -> list[catalog_pb2.Model]:
+        """List the models. Raises AdapterError."""
+        models: list[catalog_pb2.Model] = []
+        params: dict[str, Any] = {"limit": _PAGE_SIZE}
+        for _ in range(_MOST_PAGES):
+            request = self._client.get(
+                "/v1/models", cast_to=httpx2.Response, options={"params": params, "headers": _RAW}
+            )
+            page = raw_fields(await self._json(request))
+            models += [self._model(element) for element in raw_elements(page.get("data", msgspec.Raw(b"[]")))]
+            last = clean_text(page.get("last_id"))
+            if bytes(page.get("has_more", b"")) != b"true" or not last:
+                break
+            params = {"limit": _PAGE_SIZE, "after_id": last}
+        return models
+
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            await self._client.close()
+        await self._client.close()
 
     async def _post(self, path: str, wire: WireRequest) -> httpx2.Response:
-        headers = {"X-Stainless-Raw-Response": "stream"}
+        headers: dict[str, str | anthropic.Omit] = dict(_RAW)
+        betas = dict.fromkeys([*self._betas, *wire.betas])
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
         try:
             return await self._client.post(
                 path, content=wire.body, cast_to=httpx2.Response, options={"headers": headers}
             )
+        except anthropic.APIStatusError:
+            raise
         except anthropic.AnthropicError as error:
             raise error_from_sdk(error) from error
+
+    async def _json(self, request: Any) -> bytes:
+        """Return the body of an answer that is no chat."""
+        try:
+            response: httpx2.Response = await request
+        except anthropic.AnthropicError as error:
+            raise error_from_sdk(error) from error
+        try:
+            with transport_errors():
+                return await response.aread()
+        finally:
+            await response.aclose()
+
+    def _blocked(self, call: Call, wire: WireRequest, error: anthropic.APIStatusError) -> Events:
+        """Return the answer's end where an error status says that a filter stopped it; else nothing."""
+        translation = MessagesTranslation(self._context(call, wire, error.response.headers))
+        return translation.blocked(error.response.content)
 
     def _context(self, call: Call, wire: WireRequest, headers: httpx2.Headers) -> AnswerContext:
         return AnswerContext(
@@ -100,16 +168,51 @@ class AnthropicAdapter:
             provider_events=call.request.stream_options.provider_events,
         )
 
+    def _model(self, raw: msgspec.Raw) -> catalog_pb2.Model:
+        fields = raw_fields(raw)
+        name = clean_text(fields.get("id"))
+        model = catalog_pb2.Model(
+            name=f"{self._name}/{name}",
+            provider=self._name,
+            model=name,
+            display_name=clean_text(fields.get("display_name")),
+            provider_metadata_json=raw_text(raw),
+        )
+        context, output = as_int(fields.get("max_input_tokens")), as_int(fields.get("max_tokens"))
+        if context:
+            model.context_window = context
+        if output:
+            model.max_output_tokens = output
+        return model
 
-async def _read(response: httpx2.Response, translation: MessagesTranslation) -> AsyncIterator[Events]:
-    with transport_errors():
-        async for data in response.aiter_bytes():
-            events = translation.feed(data)
-            if events:
-                yield events
-    events = translation.end()
-    if events:
-        yield events
+
+async def _read(response: httpx2.Response, translation: MessagesTranslation) -> AsyncGenerator[Events, None]:
+    """Translate a stream up to the answer's end, which need not be the connection's."""
+    try:
+        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
+            with transport_errors():
+                async for data in pieces:
+                    events = translation.feed(data)
+                    if events:
+                        yield events
+                    if translation.finished:
+                        break
+            if translation.finished:
+                await _drain(pieces)
+                return
+        yield translation.end()
+    except AdapterError as error:
+        if error.events:
+            yield error.events
+        raise
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read what is left, so that the connection can be used again; not for long."""
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError, httpx2.StreamError):
+        async with asyncio.timeout(_SECONDS_TO_DRAIN):
+            async for _ in pieces:
+                pass
 
 
 def _is_json(response: httpx2.Response) -> bool:

@@ -27,6 +27,8 @@ __all__ = [
 #: A JSON object: each value is its JSON text.
 Fields = dict[str, msgspec.Raw]
 
+_TOO_LARGE = 2**63
+
 _OBJECT = msgspec.json.Decoder(Fields)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -57,7 +59,10 @@ def raw_elements(data: bytes | msgspec.Raw) -> list[msgspec.Raw]:
 
 def _raw(value: Any) -> msgspec.Raw:
     # Lone surrogates survive only as escapes.
-    return msgspec.Raw(json.dumps(value, separators=(",", ":")).encode())
+    try:
+        return msgspec.Raw(json.dumps(value, separators=(",", ":"), allow_nan=False).encode())
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"the provider sent something that is not JSON: {error}") from error
 
 
 def as_text(raw: msgspec.Raw | None) -> str:
@@ -67,9 +72,9 @@ def as_text(raw: msgspec.Raw | None) -> str:
 
 
 def as_int(raw: msgspec.Raw | None) -> int | None:
-    """Return a JSON integer's value; None for anything else."""
+    """Return a JSON integer's value; None for anything else, also for what has more than 64 bits."""
     value = None if raw is None else decode_json(bytes(raw))
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_LARGE else None
 
 
 def clean_text(raw: msgspec.Raw | None) -> str:

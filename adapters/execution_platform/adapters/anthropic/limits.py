@@ -5,7 +5,7 @@ Source: https://platform.claude.com/docs/en/api/rate-limits, "Response headers".
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 
 from google.protobuf import timestamp_pb2
@@ -48,9 +48,9 @@ def _moment(value: str) -> timestamp_pb2.Timestamp | None:
     """Return a time that is told as RFC 3339 or, in the unified limits, as seconds since 1970."""
     try:
         if value.isdecimal():
-            moment = datetime.datetime.fromtimestamp(int(value), datetime.UTC)
+            moment = dt.datetime.fromtimestamp(int(value), dt.UTC)
         else:
-            moment = datetime.datetime.fromisoformat(value)
+            moment = dt.datetime.fromisoformat(value)
     except (ValueError, OverflowError, OSError):
         return None
     timestamp = timestamp_pb2.Timestamp()

@@ -135,9 +135,7 @@ _BY_NAME = {facts.known.name: facts for facts in _FACTS}
 #: Retired models stay in the facts, since other servers still offer them, but are not advertised.
 _RETIRED = re.compile(r"claude-3|claude-(opus|sonnet)-4$|claude-opus-4-1$")
 
-KNOWN_MODELS: tuple[KnownModel, ...] = tuple(
-    facts.known for facts in _FACTS if not _RETIRED.match(facts.known.name)
-)
+KNOWN_MODELS: tuple[KnownModel, ...] = tuple(facts.known for facts in _FACTS if not _RETIRED.match(facts.known.name))
 
 #: What the clouds and gateways write around a model's name: a place before it, a date or a version after it.
 _PLACE = re.compile(r".*[/]|(?:[a-z]{2,6}\.)?anthropic\.")

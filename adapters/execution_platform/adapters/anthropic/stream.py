@@ -29,8 +29,9 @@ from execution_platform.adapters.anthropic.fields import (
 from execution_platform.adapters.anthropic.models import facts_of
 from execution_platform.adapters.anthropic.tally import Tally
 from execution_platform.adapters.blocks import AnswerWriter
-from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError, UnavailableError
+from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
 from execution_platform.adapters.spi import Events
+from execution_platform.adapters.transport import with_request_id
 from execution_platform.adapters.wire import SseDecoder, json_text
 from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
 
@@ -119,10 +120,7 @@ class _OpenBlock:
 
 
 class MessagesTranslation:
-    """Translates one answer. Used once.
-
-    An error that comes together with events is raised by the next call, so that the events are not lost.
-    """
+    """Translates one answer. Used once."""
 
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
@@ -138,16 +136,23 @@ class MessagesTranslation:
         self._unknown: list[str] = []
         self._started = False
         self._finished = False
-        self._failure: AdapterError | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer's end has been told."""
+        return self._finished
 
     def feed(self, data: bytes) -> Events:
-        """Take the next bytes of a stream. Raises AdapterError for an error that the stream tells."""
-        self._raise_failure()
+        """Take the next bytes of a stream.
+
+        Raises:
+            AdapterError: the stream tells an error; its `events` are what these bytes said before it.
+        """
         try:
             for event, payload in self._sse.feed(data):
                 self._take(event, payload)
         except AdapterError as error:
-            return self._fail(error)
+            raise self._with_events(error) from error.__cause__
         return self._writer.take()
 
     def end(self) -> Events:
@@ -156,14 +161,13 @@ class MessagesTranslation:
         Raises:
             StreamBrokenError: the answer is not complete.
         """
-        self._raise_failure()
         try:
             for event, payload in self._sse.end():
                 self._take(event, payload)
             if not self._finished:
                 self._end_early()
         except AdapterError as error:
-            return self._fail(error)
+            raise self._with_events(error) from error.__cause__
         return self._writer.take()
 
     def whole(self, body: bytes) -> Events:
@@ -172,13 +176,12 @@ class MessagesTranslation:
         if "error" in fields and "content" not in fields:
             if self._finish_if_blocked(body):
                 return self._writer.take()
-            raise error_from_body(200, {}, body)
+            raise with_request_id(error_from_body(200, {}, body), self._context.provider_request_id)
         if "content" not in fields:
             raise ProtocolError("the provider's answer is no message: it has no content")
         if self._context.provider_events:
             self._tell_event("message", body)
         self._begin(fields)
-        self._end = fields
         if "usage" in fields:
             self._tell_usage(fields["usage"])
         self._finish()
@@ -189,19 +192,13 @@ class MessagesTranslation:
         self._finish_if_blocked(body)
         return self._writer.take()
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _fail(self, error: AdapterError) -> Events:
-        self._failure = error
-        error.provider_request_id = error.provider_request_id or self._context.provider_request_id
-        events = self._writer.take()
-        if not events:
-            raise error
-        return events
+    def _with_events(self, error: AdapterError) -> AdapterError:
+        error.events = self._writer.take()
+        return with_request_id(error, self._context.provider_request_id)
 
     def _take(self, name: str, data: bytes) -> None:
+        if self._finished:
+            return  # the answer is complete; what follows belongs to no answer
         if self._context.provider_events:
             self._tell_event(name, data)
         if name in {"content_block_delta", ""} and self._take_frequent(data):
@@ -227,12 +224,12 @@ class MessagesTranslation:
             if not self._finish_if_blocked(data):
                 raise error_from_body(200, {}, data)
         elif kind != "ping" and sum(map(len, self._unknown)) + len(data) <= _MOST_UNKNOWN:
-            self._unknown.append(data.decode("utf-8", "replace"))
+            self._unknown.append(object_json(fields))
 
     def _take_frequent(self, data: bytes) -> bool:
         try:
             event = _decode_frequent(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         block = self._open.get(event.index)
         if block is None:
@@ -274,6 +271,8 @@ class MessagesTranslation:
         self._served_model = clean_text(message.get("model"))
         self._summarized = facts_of(self._served_model or self._context.model).summarizes
         self._metadata.update(rest_of(message, _KNOWN_OF_MESSAGE))
+        # A continued answer without new output tells its end at its start already.
+        self._end.update((key, raw) for key, raw in message.items() if is_told(raw))
         self._tell_started()
         for position, element in enumerate(raw_elements(message.get("content", msgspec.Raw(b"[]")))):
             self._start_block(-1 - position, raw_fields(element), {})

@@ -89,7 +89,8 @@ class Tally:
         if bytes(self._told.get("is_byok", b"")) == b"true":
             # With the operator's own key at the upstream, `cost` is the fee and the rest is billed elsewhere.
             details = self._told.get("cost_details")
-            upstream = _nanos(raw_fields(details).get("upstream_inference_cost")) if is_told(details) else None
+            parts = raw_fields(details) if details is not None and is_told(details) else {}
+            upstream = _nanos(parts.get("upstream_inference_cost"))
             if upstream:
                 cost.lines.append(_line(upstream, "upstream_inference_cost"))
         return cost
