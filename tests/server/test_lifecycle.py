@@ -168,6 +168,21 @@ async def test_two_hundred_streams_with_cancels_leave_nothing(served: Served) ->
     assert status.running_chats == 0
 
 
+async def test_cancel_of_a_blocked_write_frees_the_stream(served: Served) -> None:
+    """A caller that stops reading blocks the provider's stream, and its cancel frees it, in the task that wrote."""
+    flood = [{"repeat": {"times": 5_000, "steps": [{"text": "x" * 1_000}, {"pause_ms": 0}]}}]
+    call = served.chat.Chat(chat_request(flood))
+    async for _ in call:
+        break
+    await asyncio.sleep(0.2)
+    assert (served.app.admission.running, open_streams(served)) == (1, 1)
+    call.cancel()
+    await until(lambda: served.app.admission.running == 0 and open_streams(served) == 0)
+    await until(lambda: bool(served.log_lines("chat")))
+    assert [line["ending"] for line in served.log_lines("chat")] == ["cancelled"]
+    assert not served.log_lines("chat_fault")
+
+
 class FaultyAdapter(ScriptedAdapter):
     """An adapter with a bug of its own."""
 

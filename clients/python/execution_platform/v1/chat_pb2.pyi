@@ -1056,12 +1056,15 @@ Global___ChatResponse: _TypeAlias = ChatResponse  # noqa: Y015
 class ChatEvent(_message.Message):
     """One event of a chat.
 
-    Promises: sequence rises by 1 from 1. `started` is first and comes with the first output. A block is
-    started once and stopped once, indexes rise, deltas of several open blocks may interleave, and a block's
-    deltas joined are the block. `usage_updated` is cumulative and replaces. Exactly one terminal event:
+    Promises: sequence rises by 1 from 1. `started` comes with the first output and before all but heartbeats. A
+    block is started once and stopped once, indexes rise, deltas of several open blocks may interleave, and a
+    block's deltas joined are the block. `usage_updated` is cumulative and replaces. Exactly one terminal event:
     `finished`, followed by status OK, or `failed`, followed by another status with the same reason. Refusals,
-    safety stops and token limits are `finished`. No event is larger than 1 MiB: large media come in several deltas.
-    `heartbeat` comes after 15 s of silence. Unknown events are to be ignored.
+    safety stops and token limits are `finished`. No event is larger than 1 MiB: large media come in several
+    deltas. `heartbeat` comes after 15 s of silence. Unknown events are to be ignored.
+
+    A call that is not admitted, because the server drains or is full, ends with its status alone: so the channel
+    or a load balancer may try another server.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
