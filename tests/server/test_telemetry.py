@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
+
 from execution_platform.server.telemetry import make_logger
 from tests.server.conftest import Served, chat_request, events_of
 
@@ -45,10 +47,19 @@ async def test_chat_line_tells_ids_and_counts_but_no_words(served: Served) -> No
     )
     request.context.session_id = "s-1"
     request.context.labels["team"] = "core"
-    events = await events_of(served.chat.Chat(request))
+    trace = (("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
+    events = await events_of(served.chat.Chat(request, metadata=trace))
     [line] = served.log_lines("chat")
     assert line["request_id"] == events[0].started.request_id
+    assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert (line["persona"], line["session_id"], line["labels"]) == ("backend_dev", "s-1", {"team": "core"})
     assert (line["provider"], line["input_tokens"], line["output_tokens"]) == ("scripted", 3, 4)
     assert (line["ending"], line["finish_reason"]) == ("finished", "FINISH_REASON_STOP")
     assert "nobody may log" not in served.log.getvalue()
+
+
+@pytest.mark.parametrize("value", ["", "garbage", "00-" + "0" * 32 + "-00f067aa0ba902b7-01"])
+async def test_trace_that_is_not_valid_is_passed_over(served: Served, value: str) -> None:
+    """A broken traceparent neither fails the chat nor reaches the log."""
+    await events_of(served.chat.Chat(chat_request(), metadata=(("traceparent", value),)))
+    assert "trace_id" not in served.log_lines("chat")[0]

@@ -59,6 +59,7 @@ class _Run:
     clock: ChatClock
     unary: bool
     timeout: float
+    trace_id: str = ""
     target: Target | None = None
     sequencer: Sequencer | None = None
     detail: error_pb2.ErrorDetail | None = None
@@ -87,7 +88,14 @@ class ChatPipeline:
         return self._admission.enter()
 
     async def run(
-        self, request: chat_pb2.ChatRequest, request_id: str, send: Send, *, timeout: float, unary: bool = False
+        self,
+        request: chat_pb2.ChatRequest,
+        request_id: str,
+        send: Send,
+        *,
+        timeout: float,
+        unary: bool = False,
+        trace_id: str = "",
     ) -> None:
         """Run a chat that has been admitted, up to its `finished`.
 
@@ -97,11 +105,12 @@ class ChatPipeline:
             send: takes the events, in order; raising or being cancelled in it ends the chat.
             timeout: seconds that it may take.
             unary: ask the provider for a whole answer.
+            trace_id: the caller's trace, for the log; empty: none.
 
         Raises:
             ChatFailedError: it failed, and `failed` has been sent.
         """
-        run = _Run(request, request_id, ChatClock(), unary, timeout)
+        run = _Run(request, request_id, ChatClock(), unary, timeout, trace_id)
         try:
             await self._bounded(run, send)
             run.ending = "finished"
@@ -196,7 +205,12 @@ class ChatPipeline:
         """Log how a chat ended: names, counts and times, never its content."""
         fields: dict[str, object] = {"request_id": run.request_id, "ending": run.ending}
         context = run.request.context
-        given = {"persona": run.request.persona, "session_id": context.session_id, "labels": dict(context.labels)}
+        given = {
+            "trace_id": run.trace_id,
+            "persona": run.request.persona,
+            "session_id": context.session_id,
+            "labels": dict(context.labels),
+        }
         fields.update({key: value for key, value in given.items() if value})
         if run.target is not None:
             fields.update(provider=run.target.provider, model=run.target.model)

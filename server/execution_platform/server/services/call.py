@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any, NoReturn
 
@@ -12,10 +13,12 @@ from execution_platform.adapters.errors import AdapterError
 from execution_platform.server.chat.pipeline import ChatFailedError
 from execution_platform.server.status import RpcFailure, error_detail, failure_of
 
-__all__ = ["CONTRACT_VERSION", "abort", "begin", "request_id_of", "time_left"]
+__all__ = ["CONTRACT_VERSION", "abort", "begin", "request_id_of", "time_left", "trace_id_of"]
 
 #: Version of execution_platform.v1 as this server serves it: rises with each compatible addition.
 CONTRACT_VERSION = "1.0"
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?P<trace_id>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -29,6 +32,15 @@ def time_left(context: Context, default: float) -> float:
     """Return the seconds that a call may take: what its caller's deadline leaves, else `default`."""
     remaining: float | None = context.time_remaining()
     return default if remaining is None else remaining
+
+
+def trace_id_of(context: Context) -> str:
+    """Return the caller's trace, from ``traceparent`` (W3C Trace Context); empty: it sent none, or not a valid one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent" and isinstance(value, str):
+            match = _TRACEPARENT.match(value)
+            return match["trace_id"] if match else ""
+    return ""
 
 
 async def begin(context: Context, request_id: str) -> None:

@@ -8,7 +8,7 @@ import grpc.aio
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.client.fold import Fold
 from execution_platform.server.chat.pipeline import CallerGoneError, ChatFailedError, ChatPipeline
-from execution_platform.server.services.call import abort, begin, request_id_of, time_left
+from execution_platform.server.services.call import abort, begin, request_id_of, time_left, trace_id_of
 from execution_platform.server.services.stream import ResponseStream
 from execution_platform.v1 import chat_pb2, chat_pb2_grpc
 
@@ -45,7 +45,9 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 await begin(context, request_id)
                 stream = ResponseStream(context.write, self._heartbeat)
                 try:
-                    await self._pipeline.run(request, request_id, stream.send, timeout=timeout)
+                    await self._pipeline.run(
+                        request, request_id, stream.send, timeout=timeout, trace_id=trace_id_of(context)
+                    )
                 finally:
                     await stream.aclose()
         except (AdapterError, ChatFailedError) as error:
@@ -69,7 +71,9 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         try:
             with self._pipeline.admit():
                 await begin(context, request_id)
-                await self._pipeline.run(request.chat, request_id, take, timeout=timeout, unary=True)
+                await self._pipeline.run(
+                    request.chat, request_id, take, timeout=timeout, unary=True, trace_id=trace_id_of(context)
+                )
         except (AdapterError, ChatFailedError) as error:
             await abort(context, error, request_id, within="chat")
         return fold.response
