@@ -6,9 +6,9 @@ import io
 import json
 
 import pytest
+from tests.server.conftest import Served, chat_request, events_of
 
 from execution_platform.server.telemetry import make_logger
-from tests.server.conftest import Served, chat_request, events_of
 
 
 def test_json_is_one_object_a_line() -> None:
