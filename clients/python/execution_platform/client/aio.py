@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from types import TracebackType
-from typing import Self, TypeVar, Unpack, cast
+from typing import Self, TypeVar, Unpack
 
 import grpc
 
@@ -119,11 +119,11 @@ class AsyncChatStream:
             if _being_cancelled():
                 raise
             raise self._reader.closed_early() from None  # another task closed the stream or the client
-        if response is grpc.aio.EOF:
+        if not isinstance(response, chat_pb2.ChatResponse):  # grpc.aio.EOF
             self._over = True
             self._reader.end()
             raise StopAsyncIteration
-        self._reader.feed(cast("chat_pb2.ChatResponse", response))
+        self._reader.feed(response)
 
 
 class AsyncTextDeltas:
@@ -185,7 +185,7 @@ class Connection:
         self._closed = True
         stubs, self._stubs = self._stubs, None
         if stubs is not None and self._owned:
-            await stubs.channel.close()
+            await stubs.channel.close(None)
 
 
 class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):

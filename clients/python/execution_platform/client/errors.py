@@ -242,9 +242,13 @@ def error_from_rpc(error: grpc.RpcError, partial: Fold | None = None) -> Executi
     call = cast("FailedCall", error)  # not every type of grpc's errors says so
     code = call.code() or grpc.StatusCode.UNKNOWN
     details = _details_of(call)
+    request_id = partial.response.started.request_id if partial is not None else ""
+    # The error of a synchronous stream is the stream itself, and asking it for its first metadata might wait.
+    if not request_id and (partial is None or isinstance(error, grpc.aio.AioRpcError)):
+        request_id = request_id_in(call.initial_metadata())
     told = partial.failed.error if partial is not None and partial.failed is not None else None
     ours = details.domain == DOMAIN or told is not None
-    facts = _facts(code, details, told or error_pb2.ErrorDetail(), _request_id_of(call, partial))
+    facts = _facts(code, details, told or error_pb2.ErrorDetail(), request_id)
     message = _without_reason(call.details() or code.name, facts.reason)
     return _class_of(code, facts.reason, ours=ours)(message, facts, partial)
 
@@ -317,14 +321,6 @@ def _details_of(error: FailedCall) -> StatusDetails:
         if key == TRAILER and isinstance(value, bytes):
             return read_status_details(value)
     return StatusDetails()
-
-
-def _request_id_of(error: FailedCall, partial: Fold | None) -> str:
-    if partial is not None and partial.response.started.request_id:
-        return partial.response.started.request_id
-    if partial is None or isinstance(error, grpc.aio.AioRpcError):
-        return request_id_in(error.initial_metadata())
-    return ""  # the error of a synchronous stream is the stream itself, and asking it might wait
 
 
 def _int(text: str) -> int:
