@@ -35,6 +35,7 @@ Address = Literal["plain", "azure"]
 MediaPart = Literal[
     "image",  # {"type": "image_url", "image_url": {"url"}}
     "audio",  # {"type": "input_audio", "input_audio": {"data", "format"}}
+    "bare_audio",  # {"type": "input_audio", "input_audio": "..."}: base64 or an address
     "file",  # {"type": "file", "file": {"file_data", "filename"}}
     "file_id",  # {"type": "file", "file": {"file_id"}}
     "file_url",  # {"type": "file", "file": {"file_data": "https://..."}}
@@ -144,7 +145,7 @@ class Dialect:
         stream_usage: the server understands ``stream_options.include_usage``.
         media: content parts that it takes.
         tool_media: tool messages may hold what ``media`` lists, not only text.
-        assistant_parts: assistant messages may hold an array of text parts.
+        text_parts: messages other than the user's may hold an array of text parts.
         named_roles: messages may have ``name``.
         json_schema: ``response_format`` may be ``json_schema``; else a schema becomes plain JSON mode.
         json_object: ``response_format`` may be ``json_object``.
@@ -153,14 +154,20 @@ class Dialect:
         allowed_tools: ``tool_choice`` may be ``allowed_tools``; else the tools are cut down to those allowed.
         strict_tools: function definitions may hold ``strict``.
         custom_tools: tools with free-text input are understood.
+        call_ids: pattern of the tool call ids that it takes, and the length of the ids that stand in for others.
         cache_breakpoints: how a CacheHint is written: ``openai`` (prompt_cache_breakpoint), ``anthropic``
             (cache_control), empty: not at all.
+        breakpoint_ttls: lifetimes that a breakpoint may ask for, in seconds, with the server's words.
+        cache_ttls: the same for the whole request, where ``cache.ttl`` has a place.
+        cache_on: merged into the body for ``cache.automatic = true``; None: there is no such switch.
+        cache_off: the same for ``false``.
         reasoning_on: merged into the body for ``reasoning.enabled = true``; None: there is no such switch.
         reasoning_off: the same for ``false``.
         reasoning_hidden: merged into the body for OMITTED; None: there is no such switch.
         reasoning_shown: merged into the body for a display of summaries; None: there is no such switch.
         reasoning_replay: where an assistant message takes its reasoning back: ``reasoning_content``, ``reasoning``,
             ``reasoning_details`` (OpenRouter), ``content`` (Mistral's thinking parts), empty: nowhere.
+        stream_audio_format: the only format in which it streams audio; empty: any.
         replay_annotations: an assistant message takes its annotations back.
         prefix_key: key that marks a last assistant message as the answer's beginning; empty: none is needed.
         cached_outside: cached tokens are not in ``prompt_tokens``, although the sums do not show it.
@@ -181,7 +188,7 @@ class Dialect:
     stream_usage: bool = True
     media: frozenset[MediaPart] = frozenset({"image"})
     tool_media: bool = False
-    assistant_parts: bool = True
+    text_parts: bool = True
     named_roles: bool = True
     json_schema: bool = True
     json_object: bool = True
@@ -190,12 +197,18 @@ class Dialect:
     allowed_tools: bool = False
     strict_tools: bool = True
     custom_tools: bool = False
+    call_ids: tuple[str, int] | None = None
     cache_breakpoints: Literal["", "openai", "anthropic"] = ""
+    breakpoint_ttls: Mapping[int, str] = field(default_factory=dict)
+    cache_ttls: Mapping[int, str] = field(default_factory=dict)
+    cache_on: Mapping[str, Any] | None = None
+    cache_off: Mapping[str, Any] | None = None
     reasoning_on: Mapping[str, Any] | None = None
     reasoning_off: Mapping[str, Any] | None = None
     reasoning_hidden: Mapping[str, Any] | None = None
     reasoning_shown: Mapping[str, Any] | None = None
     reasoning_replay: Literal["", "reasoning_content", "reasoning", "reasoning_details", "content"] = ""
+    stream_audio_format: str = ""
     replay_annotations: bool = False
     prefix_key: str = ""
     cached_outside: bool = False
