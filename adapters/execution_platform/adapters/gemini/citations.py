@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from execution_platform.adapters.gemini.fields import Fields, integer, items, members, text, value, word
+from execution_platform.adapters.gemini.fields import Fields, integer, items, listed, members, text, value, word
 from execution_platform.v1 import content_pb2
 
 __all__ = ["Citations"]
@@ -48,9 +48,9 @@ class Citations:
     def _support(self, support: msgspec.Raw, chunks: Sequence[msgspec.Raw]) -> None:
         said = members(support)
         segment = members(said["segment"]) if "segment" in said else {}
-        numbers = value(said.get("groundingChunkIndices"))
+        numbers = [integer(number) for number in listed(said.get("groundingChunkIndices"))]
         named: list[msgspec.Raw | None] = [
-            chunks[number] for number in numbers or () if isinstance(number, int) and 0 <= number < len(chunks)
+            chunks[number] for number in numbers if number is not None and 0 <= number < len(chunks)
         ]
         for chunk in named or [None]:
             citation = content_pb2.Citation(provider_type="groundingSupport", raw_json=_text(support))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from execution_platform.adapters.gemini.models import Facts
-from execution_platform.adapters.gemini.parts import CONTINUATION, FAMILY, SIGNATURE
+from execution_platform.adapters.gemini.parts import CONTINUATION, FAMILY, NAMELESS, SIGNATURE
 from execution_platform.adapters.gemini.results import ResultWriter
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.wire import merge_patch, raw_json
@@ -181,7 +181,7 @@ class Contents:
             arguments = raw_json(call.arguments_json, f"{field}.tool_call.arguments_json", must_be_object=True)
         if call.provider_type == "executableCode":
             return [{"executableCode": arguments or {}}]
-        said: dict[str, Any] = {"toolType": call.name}
+        said: dict[str, Any] = {} if call.name == NAMELESS else {"toolType": call.name}
         if arguments is not None:
             said["args"] = arguments
         if not call.call_id_minted:
@@ -200,7 +200,7 @@ class Contents:
             structured = raw_json(result.structured_content_json, f"{field}.tool_result.structured_content_json")
         if result.provider_type == "codeExecutionResult":
             return [{"codeExecutionResult": structured or {}}]
-        said: dict[str, Any] = {"toolType": result.name}
+        said: dict[str, Any] = {} if result.name == NAMELESS else {"toolType": result.name}
         if result.call_id:
             said["id"] = result.call_id
         if structured is not None:

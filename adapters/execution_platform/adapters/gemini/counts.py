@@ -61,10 +61,14 @@ def usage_of(raw: bytes) -> usage_pb2.Usage:
 def _split(said: dict[str, Any], count: str, details: str) -> _Split:
     """Return a count by modality; what the details do not cover has none, and details that exceed it are not used."""
     total = integer(said.get(count)) or 0
+    listed = said.get(details)
+    if not isinstance(listed, list):
+        return {_UNKNOWN: total}
     parts: _Split = {}
-    for detail in said.get(details) or ():
+    for detail in listed:
         if isinstance(detail, dict):
-            modality = _MODALITIES.get(detail.get("modality"), _UNKNOWN)
+            name = detail.get("modality")
+            modality = _MODALITIES.get(name, _UNKNOWN) if isinstance(name, (str, int)) else _UNKNOWN
             parts[modality] = parts.get(modality, 0) + (integer(detail.get("tokenCount")) or 0)
     rest = total - sum(parts.values())
     if rest < 0:

@@ -9,7 +9,7 @@ import msgspec
 from execution_platform.adapters.errors import ProtocolError
 from execution_platform.adapters.wire import decode_json, json_text
 
-__all__ = ["Fields", "integer", "items", "json_of", "members", "text", "value", "word"]
+__all__ = ["Fields", "integer", "items", "json_of", "listed", "members", "text", "value", "word"]
 
 #: The members of a JSON object; each value is its exact text.
 Fields = dict[str, msgspec.Raw]
@@ -66,6 +66,12 @@ def word(raw: msgspec.Raw | None) -> str:
     """Return an enum's value as the provider wrote it: its name, or its number as digits."""
     found = value(raw)
     return found if isinstance(found, str) else "" if found is None else json_text(found)
+
+
+def listed(raw: msgspec.Raw | None) -> list[Any]:
+    """Return a decoded array; empty where there is none or it is something else. Raises ProtocolError."""
+    found = value(raw)
+    return found if isinstance(found, list) else []
 
 
 def integer(found: Any) -> int | None:

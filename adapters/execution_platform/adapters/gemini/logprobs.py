@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from execution_platform.adapters.gemini.fields import Fields, integer, items, members, value
+from execution_platform.adapters.gemini.fields import Fields, integer, items, listed, members, value
 from execution_platform.v1 import content_pb2
 
 __all__ = ["read_logprobs"]
@@ -23,7 +23,7 @@ def read_logprobs(result: msgspec.Raw) -> tuple[list[content_pb2.TokenLogprob], 
     places = items(fields.pop("topCandidates")) if "topCandidates" in fields else []
     tokens = [_token(value(raw)) for raw in chosen]
     for token, place in zip(tokens, places, strict=False):
-        token.top.extend(_token(candidate) for candidate in value(members(place).get("candidates")) or ())
+        token.top.extend(_token(candidate) for candidate in listed(members(place).get("candidates")))
     return tokens, fields
 
 

@@ -20,13 +20,15 @@ from execution_platform.adapters.gemini.fields import Fields, json_of, members, 
 from execution_platform.adapters.gemini.partial import ArgumentsWriter
 from execution_platform.v1 import content_pb2
 
-__all__ = ["CONTINUATION", "FAMILY", "SIGNATURE", "PartsWriter"]
+__all__ = ["CONTINUATION", "FAMILY", "NAMELESS", "SIGNATURE", "PartsWriter"]
 
 FAMILY = "gemini"
 #: Kind of the opaque state that a part's signature becomes.
 SIGNATURE = "thought_signature"
 #: Kind of the opaque state that lets a paused answer go on.
 CONTINUATION = "continuation_token"
+#: Name of a call of Google's own tools that has none.
+NAMELESS = "tool"
 
 _Block = content_pb2.ContentBlock
 _PROVIDER = content_pb2.TOOL_EXECUTOR_PROVIDER
@@ -132,7 +134,7 @@ class PartsWriter:
         fields = members(raw)
         signature = text(fields.pop("thoughtSignature", None)) or None
         if "functionCall" in fields:
-            self._function_call(fields, signature)
+            self._function_call(raw, fields, signature)
             return
         self._end_call()
         if "inlineData" in fields:
@@ -271,7 +273,7 @@ class PartsWriter:
         args = said.pop("args", None)
         call = content_pb2.ToolCallBlock(
             call_id=text(said.pop("id", None)),
-            name=word(said.pop("toolType", None)),
+            name=word(said.pop("toolType", None)) or NAMELESS,
             arguments_json="" if args is None else _json(args),
             executed_by=_PROVIDER,
             provider_type="toolCall",
@@ -287,7 +289,7 @@ class PartsWriter:
         response = said.pop("response", None)
         result = content_pb2.ToolResultBlock(
             call_id=text(said.pop("id", None)),
-            name=word(said.pop("toolType", None)),
+            name=word(said.pop("toolType", None)) or NAMELESS,
             structured_content_json="" if response is None else _json(response),
             executed_by=_PROVIDER,
             provider_type="toolResponse",
@@ -297,11 +299,11 @@ class PartsWriter:
 
     # --- functions of the caller --------------------------------------------------------------------------------------
 
-    def _function_call(self, fields: Fields, signature: str | None) -> None:
+    def _function_call(self, raw: msgspec.Raw, fields: Fields, signature: str | None) -> None:
         said = members(fields.pop("functionCall"))
         name = text(said.pop("name", None))
-        if not name and self._call is not None:
-            self._go_on(said, signature)
+        if not name:
+            self._nameless_call(raw, said, signature)
             return
         self._end_call()
         self._end_run()
@@ -328,8 +330,10 @@ class PartsWriter:
         if not goes_on:
             self._end_call()
 
-    def _go_on(self, said: Fields, signature: str | None) -> None:
+    def _nameless_call(self, raw: msgspec.Raw, said: Fields, signature: str | None) -> None:
+        """Go on with the open call; without one the part is of a kind that nobody knows."""
         if self._call is None:
+            self._whole(_Block(opaque=content_pb2.OpaqueBlock(type="functionCall", json=_json(raw))), None)
             return
         if signature is not None:
             self._writer.state(self._call, SIGNATURE, signature.encode())

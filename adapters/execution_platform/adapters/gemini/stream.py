@@ -94,7 +94,6 @@ class GeminiTranslation:
         self._framing: SseDecoder | JsonArrayDecoder | None = None
         self._head = b""
         self._plain_json = False
-        self._failure: AdapterError | None = None
         self._started = False
         self._recognised = False
         self._served_model = ""
@@ -113,33 +112,27 @@ class GeminiTranslation:
 
     def feed(self, data: bytes) -> Events:
         """Take the next bytes of a streamed answer. Raises AdapterError for an error that the stream tells."""
-        self._raise_failure()
         return self._read(self._cut(data))
 
     def end(self) -> Events:
         """Tell that the stream's bytes are over. Raises StreamBrokenError if no finish reason came."""
-        self._raise_failure()
         if self._plain_json:
             return self.whole(self._head)
         rest = [event.data for event in self._framing.end()] if isinstance(self._framing, SseDecoder) else []
         events = self._read(rest)
-        self._raise_failure()
         if not self._is_complete():
-            if self._started and not self._recognised:
-                raise ProtocolError("the stream is none of the Gemini API", provider_status=200)
-            raise StreamBrokenError("the answer ended without a finish reason", provider_status=200)
-        self._end()
-        return events + self._writer.take()
+            error = self._broken()
+            error.events = events
+            raise error
+        return events + self._end()
 
     def whole(self, body: bytes) -> Events:
         """Take the body of an unstreamed answer. Raises AdapterError."""
         chunks: list[bytes] = [bytes(chunk) for chunk in items(body)] if body.lstrip().startswith(b"[") else [body]
         events = self._read(chunks)
-        self._raise_failure()
         if not self._is_complete() and not self._parts.part_blocks:
             raise ProtocolError("the answer has neither candidates nor a word on the prompt", provider_status=200)
-        self._end()
-        return events + self._writer.take()
+        return events + self._end()
 
     def blocked(self, category: str, explanation: str, body: bytes) -> Events:
         """Return the answer to a prompt that a filter stopped by an error."""
@@ -187,17 +180,16 @@ class GeminiTranslation:
                 if chunk.strip() != b"[DONE]":
                     self._chunk(chunk)
         except AdapterError as error:
-            # What came before it in the same read goes out first, its usage above all.
-            self._failure = error
+            self._tell_usage()
+            error.events = self._writer.take()
+            raise
         self._tell_usage()
-        events = self._writer.take()
-        if not events:
-            self._raise_failure()
-        return events
+        return self._writer.take()
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+    def _broken(self) -> AdapterError:
+        if self._started and not self._recognised:
+            return ProtocolError("the stream is none of the Gemini API", provider_status=200)
+        return StreamBrokenError("the answer ended without a finish reason", provider_status=200)
 
     # --- chunks -------------------------------------------------------------------------------------------------------
 
@@ -327,7 +319,7 @@ class GeminiTranslation:
     def _is_complete(self) -> bool:
         return bool(self._finish) or (self._feedback is not None and not self._parts.part_blocks)
 
-    def _end(self) -> None:
+    def _end(self) -> Events:
         self._parts.end()
         if self._citations:
             carrier = self._parts.carrier()
@@ -345,6 +337,7 @@ class GeminiTranslation:
         )
         self._tell_filter(finished)
         self._writer.emit(chat_pb2.ChatEvent(finished=finished))
+        return self._writer.take()
 
     def _tell_filter(self, finished: chat_pb2.Finished) -> None:
         if self._finish:
