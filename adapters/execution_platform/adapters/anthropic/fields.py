@@ -16,6 +16,7 @@ __all__ = [
     "as_int",
     "as_text",
     "clean_text",
+    "inner_fields",
     "is_told",
     "object_json",
     "raw_elements",
@@ -46,6 +47,13 @@ def raw_fields(data: bytes | msgspec.Raw) -> Fields:
     if not isinstance(value, dict):
         raise ProtocolError("the provider sent something else than a JSON object where the format has one")
     return {key: _raw(element) for key, element in value.items()}
+
+
+def inner_fields(fields: Fields, key: str) -> Fields:
+    """Cut the object that a member holds. Raises ProtocolError where there is none."""
+    if key not in fields:
+        raise ProtocolError(f"the provider sent an event without its {key}")
+    return raw_fields(fields[key])
 
 
 def raw_elements(data: bytes | msgspec.Raw) -> list[msgspec.Raw]:

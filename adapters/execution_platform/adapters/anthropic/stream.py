@@ -7,18 +7,17 @@ https://platform.claude.com/docs/en/build-with-claude/streaming.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import msgspec
 
-from execution_platform.adapters.anthropic.answer_blocks import CALL_TYPES, is_opaque, read_block, read_citation
+from execution_platform.adapters.anthropic.block_stream import KNOWN_OF_EVENT, BlockStream
 from execution_platform.adapters.anthropic.errors import blocked_by_filter, error_from_body
 from execution_platform.adapters.anthropic.fields import (
     Fields,
-    as_int,
     as_text,
     clean_text,
+    inner_fields,
     is_told,
     object_json,
     raw_elements,
@@ -32,8 +31,8 @@ from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
 from execution_platform.adapters.spi import Events
 from execution_platform.adapters.transport import with_request_id
-from execution_platform.adapters.wire import SseDecoder, json_text
-from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
+from execution_platform.adapters.wire import SseDecoder
+from execution_platform.v1 import chat_pb2, usage_pb2
 
 __all__ = ["FAMILY", "AnswerContext", "MessagesTranslation"]
 
@@ -54,34 +53,9 @@ _REASONS: dict[str, chat_pb2.FinishReason.ValueType] = {
 _KNOWN_OF_MESSAGE = frozenset(
     {"id", "type", "role", "model", "content", "usage", "stop_reason", "stop_sequence", "stop_details"}
 )
-_KNOWN_OF_EVENT = frozenset({"type", "index", "message", "content_block", "delta", "usage"})
-
 #: What is kept of events that nobody knows yet, in characters.
 _MOST_UNKNOWN = 100_000
 _PIECE = 240_000
-
-
-class _Text(msgspec.Struct, tag_field="type", tag="text_delta", forbid_unknown_fields=True, gc=False):
-    text: str
-
-
-class _Thinking(msgspec.Struct, tag_field="type", tag="thinking_delta", forbid_unknown_fields=True, gc=False):
-    thinking: str
-
-
-class _Input(msgspec.Struct, tag_field="type", tag="input_json_delta", forbid_unknown_fields=True, gc=False):
-    partial_json: str
-
-
-class _FrequentEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The three deltas that make up nearly all of a stream, in the shape that they nearly always have."""
-
-    type: Literal["content_block_delta"]
-    index: int
-    delta: _Text | _Thinking | _Input
-
-
-_decode_frequent = msgspec.json.Decoder(_FrequentEvent).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +81,6 @@ class AnswerContext:
     provider_events: bool = False
 
 
-@dataclass(slots=True)
-class _OpenBlock:
-    """A block between its start and its stop."""
-
-    kind: str
-    fields: Fields
-    index: int = -1
-    signature: str = ""
-    has_arguments: bool = False
-    later: Fields = field(default_factory=dict)
-
-
 class MessagesTranslation:
     """Translates one answer. Used once."""
 
@@ -127,10 +89,8 @@ class MessagesTranslation:
         self._sse = SseDecoder()
         self._writer = AnswerWriter(FAMILY)
         self._tally = Tally()
-        self._open: dict[int, _OpenBlock] = {}
-        self._message_id = ""
+        self._blocks = BlockStream(self._writer, self._tell_fallback)
         self._served_model = ""
-        self._summarized = False
         self._end: Fields = {}
         self._metadata: Fields = {}
         self._unknown: list[str] = []
@@ -201,24 +161,24 @@ class MessagesTranslation:
             return  # the answer is complete; what follows belongs to no answer
         if self._context.provider_events:
             self._tell_event(name, data)
-        if name in {"content_block_delta", ""} and self._take_frequent(data):
+        if name in {"content_block_delta", ""} and self._blocks.frequent(data):
             return
         if data == b"[DONE]" or name == "ping":
             return
         fields = raw_fields(data)
         kind = as_text(fields.get("type")) or name
         if kind == "content_block_delta":
-            self._delta(fields)
+            self._blocks.delta(fields)
         elif kind == "content_block_start":
-            self._start_block(self._index(fields), _inner(fields, "content_block"), rest_of(fields, _KNOWN_OF_EVENT))
+            self._blocks.start(fields)
         elif kind == "content_block_stop":
-            self._stop_block(self._index(fields), rest_of(fields, _KNOWN_OF_EVENT))
+            self._blocks.stop(fields)
         elif kind == "message_start":
             self._start_message(fields)
         elif kind == "message_delta":
             self._message_delta(fields)
         elif kind == "message_stop":
-            self._metadata.update(rest_of(fields, _KNOWN_OF_EVENT))
+            self._metadata.update(rest_of(fields, KNOWN_OF_EVENT))
             self._finish()
         elif kind == "error" or "error" in fields:
             if not self._finish_if_blocked(data):
@@ -226,57 +186,36 @@ class MessagesTranslation:
         elif kind != "ping" and sum(map(len, self._unknown)) + len(data) <= _MOST_UNKNOWN:
             self._unknown.append(object_json(fields))
 
-    def _take_frequent(self, data: bytes) -> bool:
-        try:
-            event = _decode_frequent(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return False
-        block = self._open.get(event.index)
-        if block is None:
-            raise ProtocolError("the provider continued a block that it had not begun")
-        delta = event.delta
-        if type(delta) is _Text and block.kind == "text":
-            self._writer.text(block.index, delta.text)
-        elif type(delta) is _Input and block.kind in CALL_TYPES:
-            block.has_arguments = block.has_arguments or bool(delta.partial_json)
-            self._writer.arguments(block.index, delta.partial_json)
-        elif type(delta) is _Thinking and block.kind == "thinking":
-            self._writer.thinking(block.index, delta.thinking)
-        else:
-            return False
-        return True
-
     # -- the message
 
     def _start_message(self, event: Fields) -> None:
-        message = _inner(event, "message")
+        message = inner_fields(event, "message")
         if self._started:
             self._start_again(message)
             return
-        self._metadata.update(rest_of(event, _KNOWN_OF_EVENT))
+        self._metadata.update(rest_of(event, KNOWN_OF_EVENT))
         self._begin(message)
         if "usage" in message:
             self._tell_usage(message["usage"])
 
     def _start_again(self, message: Fields) -> None:
         """Pass over a start that is told twice. Raises ProtocolError for another answer amid the first."""
-        if self._writer.block_count or self._open:
+        if self._blocks.begun:
             raise ProtocolError("the provider began another answer in the middle of this one")
         self._metadata.update(rest_of(message, _KNOWN_OF_MESSAGE))
         if "usage" in message:
             self._tally.tell(message["usage"])
 
     def _begin(self, message: Fields) -> None:
-        self._message_id = clean_text(message.get("id"))
+        self._blocks.message_id = clean_text(message.get("id"))
         self._served_model = clean_text(message.get("model"))
-        self._summarized = facts_of(self._served_model or self._context.model).summarizes
+        self._blocks.summarized = facts_of(self._served_model or self._context.model).summarizes
         self._metadata.update(rest_of(message, _KNOWN_OF_MESSAGE))
         # A continued answer without new output tells its end at its start already.
         self._end.update((key, raw) for key, raw in message.items() if is_told(raw))
         self._tell_started()
-        for position, element in enumerate(raw_elements(message.get("content", msgspec.Raw(b"[]")))):
-            self._start_block(-1 - position, raw_fields(element), {})
-            self._stop_block(-1 - position, {})
+        for element in raw_elements(message.get("content", msgspec.Raw(b"[]"))):
+            self._blocks.whole(element)
 
     def _tell_started(self) -> None:
         self._started = True
@@ -284,7 +223,7 @@ class MessagesTranslation:
         started = chat_pb2.Started(
             request_id=context.request_id,
             route=self._route(self._served_model),
-            provider_response_id=self._message_id,
+            provider_response_id=self._blocks.message_id,
             provider_request_id=context.provider_request_id,
         )
         # A provider event may have been written before: `started` comes first all the same.
@@ -298,106 +237,21 @@ class MessagesTranslation:
         return chat_pb2.Route(provider=context.provider, model=context.model, served_model=served_model)
 
     def _message_delta(self, event: Fields) -> None:
-        delta = _inner(event, "delta") if "delta" in event else {}
+        delta = inner_fields(event, "delta") if "delta" in event else {}
         self._end.update((key, raw) for key, raw in delta.items() if is_told(raw))
         self._metadata.update(rest_of(delta, _KNOWN_OF_MESSAGE))
-        self._metadata.update(rest_of(event, _KNOWN_OF_EVENT))
+        self._metadata.update(rest_of(event, KNOWN_OF_EVENT))
         if "usage" in event:
             self._tell_usage(event["usage"])
 
     def _tell_usage(self, raw: msgspec.Raw) -> None:
         self._tally.tell(raw)
-        usage = chat_pb2.UsageUpdated(usage=self._tally.usage())
+        usage = chat_pb2.UsageUpdated(usage=self._tally.usage(self._served_model))
         self._writer.emit(chat_pb2.ChatEvent(usage_updated=usage))
 
-    # -- blocks
-
-    def _index(self, event: Fields) -> int:
-        index = as_int(event.get("index"))
-        if index is None:
-            raise ProtocolError("the provider sent an event of a block without its index")
-        return index
-
-    def _start_block(self, position: int, fields: Fields, extra: Fields) -> None:
-        if position in self._open:
-            raise ProtocolError("the provider began a block twice")
-        block = _OpenBlock(as_text(fields.get("type")), {**fields, **extra})
-        self._open[position] = block
-        if is_opaque(fields):
-            return  # told whole at its stop, when its deltas are in
-        minted = f"call_{self._message_id}_{self._writer.block_count}"
-        block.index = self._writer.open(read_block(block.fields, self._summarized, minted))
-        if block.kind == "text":
-            self._writer.text(block.index, as_text(fields.get("text")))
-        elif block.kind == "thinking":
-            self._writer.thinking(block.index, as_text(fields.get("thinking")))
-            block.signature = clean_text(fields.get("signature"))
-
-    def _delta(self, event: Fields) -> None:
-        block = self._open.get(self._index(event))
-        if block is None:
-            raise ProtocolError("the provider continued a block that it had not begun")
-        delta = _inner(event, "delta")
-        read = self._read_delta(block, as_text(delta.get("type")), delta)
-        block.later.update(rest_of(event, _KNOWN_OF_EVENT))
-        for key, raw in rest_of(delta, {"type", *read}).items():
-            block.later[key] = _sum_of(block.later.get(key), raw) if key == "estimated_tokens" else raw
-
-    def _read_delta(self, block: _OpenBlock, kind: str, delta: Fields) -> tuple[str, ...]:
-        """Take what the block has a place for; return the members that were taken."""
-        if block.index < 0:
-            return ()
-        match kind, block.kind:
-            case "text_delta", "text":
-                self._writer.text(block.index, as_text(delta.get("text")))
-                return ("text",)
-            case "thinking_delta", "thinking":
-                self._writer.thinking(block.index, as_text(delta.get("thinking")))
-                return ("thinking",)
-            case "signature_delta", "thinking":
-                block.signature = clean_text(delta.get("signature"))
-                return ("signature",)
-            case "citations_delta", "text" if "citation" in delta:
-                self._writer.citation(block.index, read_citation(delta["citation"]))
-                return ("citation",)
-            case "input_json_delta", _ if block.kind in CALL_TYPES:
-                piece = as_text(delta.get("partial_json"))
-                block.has_arguments = block.has_arguments or bool(piece)
-                self._writer.arguments(block.index, piece)
-                return ("partial_json",)
-            case _:
-                return ()
-
-    def _stop_block(self, position: int, extra: Fields) -> None:
-        block = self._open.pop(position, None)
-        if block is None:
-            return
-        block.later.update(extra)
-        if block.index < 0:
-            self._tell_opaque(block)
-            return
-        if block.kind in CALL_TYPES and not block.has_arguments:
-            # No piece came, or only empty ones: what stood in the block itself are the arguments.
-            self._writer.arguments(block.index, raw_text(block.fields.get("input", msgspec.Raw(b"{}"))))
-        if block.signature:
-            self._writer.state(block.index, "signature", block.signature.encode())
-        metadata = None
-        if block.later:
-            before = read_block(block.fields, self._summarized, "").provider_metadata_json
-            told = raw_fields(before.encode()) if before else {}
-            metadata = object_json({**told, **block.later})
-        self._writer.stop(block.index, metadata)
-
-    def _tell_opaque(self, block: _OpenBlock) -> None:
-        members = {**block.fields, **block.later}
-        opaque = content_pb2.OpaqueBlock(type=block.kind, json=object_json(members))
-        self._writer.whole(content_pb2.ContentBlock(opaque=opaque))
-        if block.kind == "fallback":
-            self._tell_fallback(members)
-
     def _tell_fallback(self, members: Fields) -> None:
-        goes_on = clean_text(_inner(members, "to").get("model")) if is_told(members.get("to")) else ""
-        trigger = _inner(members, "trigger") if is_told(members.get("trigger")) else {}
+        goes_on = clean_text(inner_fields(members, "to").get("model")) if is_told(members.get("to")) else ""
+        trigger = inner_fields(members, "trigger") if is_told(members.get("trigger")) else {}
         reason = clean_text(trigger.get("category")) or clean_text(trigger.get("type"))
         self._served_model = goes_on or self._served_model
         changed = chat_pb2.RouteChanged(
@@ -421,8 +275,7 @@ class MessagesTranslation:
             return
         if not self._started:
             raise ProtocolError("the provider's answer ended before it began")
-        for position in sorted(self._open):
-            self._stop_block(position, {})
+        self._blocks.stop_all()
         word = clean_text(self._end.get("stop_reason"))
         finished = self._bare_finish(_REASONS.get(word, chat_pb2.FINISH_REASON_OTHER))
         finished.provider_finish_reason = word
@@ -450,8 +303,7 @@ class MessagesTranslation:
         prompt_blocked = not self._writer.block_count
         if not self._started:
             self._tell_started()
-        for position in sorted(self._open):
-            self._stop_block(position, {})
+        self._blocks.stop_all()
         error = raw_fields(body).get("error", msgspec.Raw(b"{}"))
         kind = raw_fields(error).get("type") if bytes(error).lstrip().startswith(b"{") else None
         finished = self._bare_finish(chat_pb2.FINISH_REASON_CONTENT_FILTER)
@@ -465,7 +317,7 @@ class MessagesTranslation:
     def _bare_finish(self, reason: chat_pb2.FinishReason.ValueType) -> chat_pb2.Finished:
         finished = chat_pb2.Finished(
             reason=reason,
-            usage=self._tally.usage(),
+            usage=self._tally.usage(self._served_model),
             route=self._route(self._served_model),
             rate_limits=self._context.rate_limits,
             provider_metadata_json=self._metadata_json(),
@@ -496,15 +348,3 @@ class MessagesTranslation:
                 provider=self._context.provider, type=name, raw_json=piece, continues=number < len(pieces)
             )
             self._writer.emit(chat_pb2.ChatEvent(provider_event=event))
-
-
-def _inner(fields: Fields, key: str) -> Fields:
-    if key not in fields:
-        raise ProtocolError(f"the provider sent an event without its {key}")
-    return raw_fields(fields[key])
-
-
-def _sum_of(before: msgspec.Raw | None, raw: msgspec.Raw) -> msgspec.Raw:
-    """Add up increments: `estimated_tokens` of thinking that is not shown."""
-    more = as_int(raw)
-    return raw if more is None else msgspec.Raw(json_text((as_int(before) or 0) + more).encode())

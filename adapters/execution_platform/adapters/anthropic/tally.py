@@ -67,12 +67,16 @@ class Tally:
         self._last_json = raw_text(raw)
         self._told.update((key, value) for key, value in self._last.items() if is_told(value))
 
-    def usage(self) -> usage_pb2.Usage:
-        """Return what was used so far."""
+    def usage(self, served_model: str = "") -> usage_pb2.Usage:
+        """Return what was used so far.
+
+        Args:
+            served_model: names the items of iterations that are billed apart and name no model, as compaction's.
+        """
         items = UsageItems()
         _add_tokens(items, self._told, "")
         for iteration in self._billed_apart():
-            _add_tokens(items, iteration, clean_text(iteration.get("model")))
+            _add_tokens(items, iteration, _model(iteration) or served_model)
         _add_server_tools(items, self._told)
         usage = items.usage(self._last_json)
         usage.service_tier = clean_text(self._told.get("service_tier"))
