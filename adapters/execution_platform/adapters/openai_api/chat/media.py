@@ -11,16 +11,25 @@ from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
 from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
 from execution_platform.adapters.openai_api.chat.pieces import Members, members, plain, text_of
+from execution_platform.adapters.openai_api.dialect import Dialect
+from execution_platform.adapters.spi import Call
 from execution_platform.v1 import content_pb2
 
-__all__ = ["AudioBlock", "audio_mime_type", "image_block"]
+__all__ = ["AudioBlock", "audio_format", "audio_mime_type", "image_block"]
 
 _MIME_TYPES = {"mp3": "audio/mpeg", "pcm16": "audio/pcm"}
 
 
-def audio_mime_type(audio_format: str) -> str:
+def audio_format(call: Call, dialect: Dialect) -> str:
+    """Return OpenAI's name of the format in which an answer's audio comes."""
+    if not call.unary and dialect.stream_audio_format:
+        return dialect.stream_audio_format
+    return call.request.audio_output.format or "wav"
+
+
+def audio_mime_type(name: str) -> str:
     """Return the media type of OpenAI's name of an audio format."""
-    return _MIME_TYPES.get(audio_format, f"audio/{audio_format}") if audio_format else "audio/wav"
+    return _MIME_TYPES.get(name, f"audio/{name}")
 
 
 class AudioBlock:

@@ -11,7 +11,7 @@ from execution_platform.adapters.errors import AdapterError, ProtocolError, Stre
 from execution_platform.adapters.openai_api.answer import provider_events, provider_request_id, rate_limits
 from execution_platform.adapters.openai_api.chat.ending import failure_of_word, finish_reason
 from execution_platform.adapters.openai_api.chat.leftovers import Leftovers, metadata_json
-from execution_platform.adapters.openai_api.chat.media import audio_mime_type
+from execution_platform.adapters.openai_api.chat.media import audio_format, audio_mime_type
 from execution_platform.adapters.openai_api.chat.message import MessageBlocks
 from execution_platform.adapters.openai_api.chat.pieces import Members, elements, integer, members, plain, value_of
 from execution_platform.adapters.openai_api.chat.usage import cost_of, usage_of
@@ -98,7 +98,7 @@ class ChatTranslation:
         self._headers = headers or {}
         self._notices = notices
         self._writer = AnswerWriter(dialect.family)
-        audio = audio_mime_type(call.request.audio_output.format)
+        audio = audio_mime_type(audio_format(call, dialect))
         self._message = MessageBlocks(self._writer, call.request_id or call.request.request_id or "0", audio)
         self._sse = SseDecoder()
         self._fresh = True
