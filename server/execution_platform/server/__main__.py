@@ -16,14 +16,18 @@ __all__ = ["main"]
 
 def serve_command(
     listen: Annotated[str, typer.Option(help="Address: host:port (port 0: any free one) or unix:/path.")] = "",
-    workers: Annotated[int, typer.Option(help="Server processes that share the port.", min=0, max=256)] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Server processes that share the port.", min=1, max=256, show_default="1")
+    ] = None,
     env_file: Annotated[Path, typer.Option(help="File of settings, one NAME=value a line.")] = Path(".env"),
     log_format: Annotated[str, typer.Option(help="json, text, or auto: text on a terminal.")] = "",
     hello: Annotated[str, typer.Option(help="Stream a first chat with this message, then go on serving.")] = "",
     *,
     once: Annotated[bool, typer.Option("--once", help="With --hello: end after that chat.")] = False,
 ) -> None:
-    """Serve. Settings come from EP_* variables and .env; see docs/reference/configuration.md.
+    """Serve chats until told to stop.
+
+    Settings come from EP_* variables and .env; see docs/reference/configuration.md. Options win over both.
 
     Ends with 0 after SIGTERM or SIGINT, once running chats are done; with 1 if it cannot serve or the first
     chat fails; with 2 if the configuration is wrong.

@@ -20,24 +20,22 @@ from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.pipeline import ChatPipeline
 from execution_platform.server.config.load import Configuration, ConfigurationError
 from execution_platform.server.config.settings import Settings
+from execution_platform.server.listening import ListenError, check_address
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
 from execution_platform.server.telemetry import Logger
+from execution_platform.server.workers import free_port
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
 
-__all__ = ["App", "ListenError"]
+__all__ = ["App"]
 
 _CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 _CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 #: Seconds between telling callers to go and closing their connections, once no chat runs any more.
 _CLOSE_SECONDS = 2.0
-
-
-class ListenError(Exception):
-    """The address cannot be served on."""
 
 
 class App:
@@ -156,6 +154,8 @@ class App:
 
     def _bind(self, server: grpc.aio.Server) -> str:
         listen = self._settings.listen
+        if not self._share_port and not listen.startswith("unix:"):
+            check_address(listen)
         add: Callable[[str], int] = server.add_insecure_port
         if self._settings.tls_cert_file:
             credentials = _server_credentials(self._settings)
@@ -164,11 +164,13 @@ class App:
                 return server.add_secure_port(address, credentials)
 
         try:
+            if not self._share_port and not listen.startswith("unix:"):
+                free_port(listen)  # gRPC would tell it too, but with lines of its own and without saying why
             port = add(listen)
+        except OSError as error:
+            raise ListenError(f"cannot serve on {listen}: {error.strerror}; choose another with EP_LISTEN") from error
         except RuntimeError as error:
-            raise ListenError(
-                f"cannot serve on {listen}: the address is in use or not this machine's; choose another with EP_LISTEN"
-            ) from error
+            raise ListenError(f"cannot serve on {listen}; choose another address with EP_LISTEN") from error
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
     async def shut_down(self) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import uvloop
 
 from execution_platform.adapters.registry import Registry
-from execution_platform.server.app import App, ListenError
+from execution_platform.server.app import App
 from execution_platform.server.config.load import Configuration, ConfigurationError, load
+from execution_platform.server.listening import ListenError
 from execution_platform.server.telemetry import Logger, make_logger
 from execution_platform.server.workers import Workers, reserved_port
 
@@ -113,13 +114,8 @@ async def _serve_workers(configuration: Configuration, options: ServeOptions, lo
     settings = configuration.settings
     if options.first_chat is not None:
         raise ConfigurationError(["--hello and --once go with one process: leave out --workers and EP_WORKERS"])
-    try:
-        with reserved_port(settings.listen) as address:
-            logger.info("serving_with_workers", address=address, workers=settings.workers)
-            environ = {**os.environ, **options.overrides, WORKER_VARIABLE: "1", "EP_LISTEN": address}
-            arguments = ["serve", "--env-file", str(options.env_file)]
-            return await Workers(settings.workers, arguments, environ, settings.drain_seconds, logger).run()
-    except OSError as error:
-        raise ListenError(
-            f"cannot serve on {settings.listen}: {error.strerror}; choose another with EP_LISTEN"
-        ) from error
+    with reserved_port(settings.listen) as address:
+        logger.info("serving_with_workers", address=address, workers=settings.workers)
+        environ = {**os.environ, **options.overrides, WORKER_VARIABLE: "1", "EP_LISTEN": address}
+        arguments = ["serve", "--env-file", str(options.env_file)]
+        return await Workers(settings.workers, arguments, environ, settings.drain_seconds, logger).run()

@@ -13,15 +13,31 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from execution_platform.server.listening import check_address, family_of
 from execution_platform.server.telemetry import Logger
 
-__all__ = ["Workers", "reserved_port"]
+__all__ = ["Workers", "free_port", "reserved_port"]
 
 #: Seconds before a worker that died is started again, so that one that cannot live does not eat the machine.
 _RESTART_SECONDS = 1.0
 
 #: Seconds beyond the drain time after which a worker is killed.
 _KILL_AFTER_SECONDS = 15.0
+
+
+def free_port(listen: str) -> int:
+    """Return the port of ``host:port``, or a free one for port 0, after having made sure that nobody serves there.
+
+    Raises:
+        OSError: the address is in use or not this machine's.
+    """
+    host, port = _host_and_port(listen)
+    with socket.socket(family_of(host), socket.SOCK_STREAM) as probe:
+        # Connections that an ended server closed are no obstacle. Without SO_REUSEPORT: a server that is already
+        # there, though it shares, must be noticed.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -32,18 +48,12 @@ def reserved_port(listen: str) -> Iterator[str]:
         The address with its real port.
 
     Raises:
-        OSError: the address is in use or not this machine's.
+        ListenError: the address is in use or not this machine's.
     """
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Without SO_REUSEPORT first: a server that is already there, though it shares, must be noticed.
-        probe.bind((host, int(port)))
-        port = str(probe.getsockname()[1])
-    with socket.socket(family, socket.SOCK_STREAM) as holder:
+    host, port = check_address(listen)
+    with socket.socket(family_of(host), socket.SOCK_STREAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((host, int(port)))
+        holder.bind((host, port))
         yield f"{listen.rpartition(':')[0]}:{port}"
 
 
@@ -85,7 +95,8 @@ class Workers:
             self._logger.info("worker_started", worker=number, pid=process.pid)
             status = await self._wait(process)
             if self._stopping.is_set():
-                return abs(status)
+                # One that was told to end before it served knew no better way yet.
+                return 0 if status == -signal.SIGTERM else abs(status)
             self._logger.error("worker_died", worker=number, pid=process.pid, status=status)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _RESTART_SECONDS)

@@ -18,8 +18,8 @@ __all__ = ["Configuration", "ConfigurationError", "load"]
 
 PREFIX = "EP_"
 
-#: Variables with our prefix that other programs of the platform read.
-_FOREIGN = frozenset({"EP_TARGET", "EP_TOKEN"})
+#: Variables with our prefix that are no settings: the client's, and what a parent tells its workers.
+_FOREIGN = frozenset({"EP_TARGET", "EP_TOKEN", "EP_WORKER"})
 
 
 class ConfigurationError(Exception):
