@@ -30,9 +30,9 @@ from tests.server.test_routing import BARE
 
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
 from execution_platform.adapters.spi import Call, Events
-from execution_platform.server.listening import ListenError
 from execution_platform.server.chat.register import RequestRegister
 from execution_platform.server.errors import RequestIdReusedError
+from execution_platform.server.listening import ListenError
 from execution_platform.v1 import catalog_pb2, chat_pb2, error_pb2
 
 ID = "0b5f1d6e-6a0b-4c59-9f0c-0a3b6d1a2c4e"

@@ -26,7 +26,6 @@ from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
 from execution_platform.server.telemetry import Logger
-from execution_platform.server.workers import free_port
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
 
 __all__ = ["App"]

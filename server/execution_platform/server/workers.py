@@ -16,28 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from execution_platform.server.listening import check_address, family_of
 from execution_platform.server.telemetry import Logger
 
-__all__ = ["Workers", "free_port", "reserved_port"]
+__all__ = ["Workers", "reserved_port"]
 
 #: Seconds before a worker that died is started again, so that one that cannot live does not eat the machine.
 _RESTART_SECONDS = 1.0
 
 #: Seconds beyond the drain time after which a worker is killed.
 _KILL_AFTER_SECONDS = 15.0
-
-
-def free_port(listen: str) -> int:
-    """Return the port of ``host:port``, or a free one for port 0, after having made sure that nobody serves there.
-
-    Raises:
-        OSError: the address is in use or not this machine's.
-    """
-    host, port = _host_and_port(listen)
-    with socket.socket(family_of(host), socket.SOCK_STREAM) as probe:
-        # Connections that an ended server closed are no obstacle. Without SO_REUSEPORT: a server that is already
-        # there, though it shares, must be noticed.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
