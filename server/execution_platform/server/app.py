@@ -163,11 +163,7 @@ class App:
                 return server.add_secure_port(address, credentials)
 
         try:
-            if not self._share_port and not listen.startswith("unix:"):
-                free_port(listen)  # gRPC would tell it too, but with lines of its own and without saying why
             port = add(listen)
-        except OSError as error:
-            raise ListenError(f"cannot serve on {listen}: {error.strerror}; choose another with EP_LISTEN") from error
         except RuntimeError as error:
             raise ListenError(f"cannot serve on {listen}; choose another address with EP_LISTEN") from error
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
