@@ -145,7 +145,7 @@ class Dialect:
         stream_usage: the server understands ``stream_options.include_usage``.
         media: content parts that it takes.
         tool_media: tool messages may hold what ``media`` lists, not only text.
-        text_parts: messages other than the user's may hold an array of text parts.
+        text_parts: texts may be an array of parts; else they are joined by blank lines.
         named_roles: messages may have ``name``.
         json_schema: ``response_format`` may be ``json_schema``; else a schema becomes plain JSON mode.
         json_object: ``response_format`` may be ``json_object``.

@@ -74,7 +74,7 @@ class _Messages:
         parts = moved + self._parts.all_of(rest)
         if parts or not message.content:
             system = message.role == content_pb2.ROLE_SYSTEM
-            content = as_content(parts, array=self._dialect.text_parts or not system)
+            content = as_content(parts, array=self._dialect.text_parts)
             spoken: dict[str, Any] = {"role": self._dialect.system_role if system else "user", "content": content}
             yield self._named(spoken, message, field)
 

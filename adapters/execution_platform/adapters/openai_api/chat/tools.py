@@ -19,6 +19,10 @@ _NO_ARGUMENTS = {"type": "object", "properties": {}}
 
 def add_tools(body: dict[str, Any], request: chat_pb2.ChatRequest, dialect: Dialect, notices: Notices) -> None:
     """Write ``tools``, ``tool_choice`` and ``parallel_tool_calls`` into a body."""
+    if "tools" in dialect.unsupported:
+        if request.tools:
+            notices.param_dropped("tools", f"{dialect.provider} has no tools for this model")
+        return
     defined = _defined(request, dialect, notices)
     choice = request.tool_choice
     names = set(choice.allowed_names)

@@ -1,0 +1,10 @@
+"""Servers that speak OpenAI's formats: rows of data (:mod:`.rows`), no code of their own."""
+
+from __future__ import annotations
+
+from execution_platform.adapters.compatible.row import Row
+from execution_platform.adapters.compatible.rows import ROWS
+
+__all__ = ["PROVIDERS", "Row"]
+
+PROVIDERS = tuple(row.spec() for row in ROWS)
