@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from execution_platform.v1 import chat_pb2, content_pb2
@@ -13,6 +14,13 @@ Delta = chat_pb2.BlockDelta
 
 #: Largest piece of text (characters) or bytes in one event: 4 bytes a character stay below 1 MiB.
 _PIECE = 240_000
+#: Most log probabilities in one event; each may name twenty further tokens.
+_LOGPROBS = 64
+#: A block that is larger than this, in bytes, is cut.
+_LARGE = 900_000
+
+#: Half of a UTF-16 surrogate pair.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class AnswerWriter:
@@ -94,6 +102,10 @@ class AnswerWriter:
             lambda piece: Delta(index=index, structured_content_json=piece),
         )
 
+    def opaque(self, index: int, json: str) -> None:
+        """Append to the JSON of an opaque block."""
+        self._append(index, "opaque_json", json, lambda piece: Delta(index=index, opaque_json=piece))
+
     def media(self, index: int, data: bytes = b"", transcript: str = "") -> None:
         """Append to a media block."""
         for piece in _bytes_pieces(data):
@@ -150,35 +162,34 @@ class AnswerWriter:
         make: Callable[[str], Delta],
         logprobs: Sequence[content_pb2.TokenLogprob] = (),
     ) -> None:
-        if self._halves or _ends_in_half(text):
+        if self._halves or _ends_in_half(text) or len(text) > _PIECE:
             text = self._join_halves(index, field, text)
         if not text and not logprobs:
             return
-        if len(text) <= _PIECE:
+        if len(text) <= _PIECE and len(logprobs) <= _LOGPROBS:
             delta = self._make(text, make)
             if logprobs:
                 delta.logprobs.extend(logprobs)
             self._events.append(Event(block_delta=delta))
             return
         for at in range(0, len(text), _PIECE):
-            delta = self._make(text[at : at + _PIECE], make)
-            if logprobs and at == 0:
-                delta.logprobs.extend(logprobs)
+            self._events.append(Event(block_delta=self._make(text[at : at + _PIECE], make)))
+        for at in range(0, len(logprobs), _LOGPROBS):
+            delta = make("")
+            delta.logprobs.extend(logprobs[at : at + _LOGPROBS])
             self._events.append(Event(block_delta=delta))
 
     def _make(self, text: str, make: Callable[[str], Delta]) -> Delta:
         try:
             return make(text)
         except UnicodeEncodeError:
-            # Halves inside one JSON string: real pairs are joined, an unpaired one cannot be carried by proto.
-            joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            if "\ufffd" in joined and "\ufffd" not in text:
-                self._warn_half()
-            return make(joined)
+            # Halves inside one JSON string: an unpaired one cannot be carried by proto.
+            self._warn_half()
+            return make(_HALF.sub("\ufffd", text))
 
     def _join_halves(self, index: int, field: str, text: str) -> str:
-        held = self._halves.pop((index, field), "")
-        text = held + text
+        text = self._halves.pop((index, field), "") + text
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # joins pairs
         if _ends_in_half(text):
             self._halves[index, field] = text[-1]
             text = text[:-1]
@@ -224,40 +235,55 @@ def _text_pieces(text: str) -> Iterator[str]:
 
 
 def _cut_large(block: content_pb2.ContentBlock) -> Iterator[Delta]:
-    """Take content that is too large for one event out of a block, as deltas that bring it back."""
-    kind = block.WhichOneof("content")
-    if kind == "text" and len(block.text.text) > _PIECE:
-        yield from (Delta(text=piece) for piece in _take_text(block.text, "text"))
-    elif kind == "thinking" and len(block.thinking.text) > _PIECE:
-        yield from (Delta(thinking=piece) for piece in _take_text(block.thinking, "text"))
-    elif kind == "refusal" and len(block.refusal.text) > _PIECE:
-        yield from (Delta(refusal=piece) for piece in _take_text(block.refusal, "text"))
-    elif kind == "opaque" and len(block.opaque.json) > _PIECE:
-        yield from (Delta(opaque_json=piece) for piece in _take_text(block.opaque, "json"))
-    elif kind == "tool_call" and len(block.tool_call.arguments_json) > _PIECE:
-        yield from (Delta(arguments_json=piece) for piece in _take_text(block.tool_call, "arguments_json"))
-    elif kind == "tool_result" and len(block.tool_result.structured_content_json) > _PIECE:
-        pieces = _take_text(block.tool_result, "structured_content_json")
-        yield from (Delta(structured_content_json=piece) for piece in pieces)
-    elif kind == "media" and len(block.media.data) > _PIECE:
-        data = block.media.data
-        block.media.data = b""
+    """Take out of a block that is too large for one event what can come as deltas that bring it back."""
+    if block.ByteSize() <= _LARGE:
+        return
+    yield from _cut_content(block)
+    for citation in block.citations:
+        yield Delta(citation=citation)
+    del block.citations[:]
+    for state in block.states:
+        yield Delta(state=content_pb2.OpaqueState(kind=state.kind, data=state.data[:_PIECE]))
+        yield from (Delta(state_data=piece) for piece in _bytes_pieces(state.data[_PIECE:]))
+    del block.states[:]
+
+
+def _cut_content(block: content_pb2.ContentBlock) -> Iterator[Delta]:
+    match block.WhichOneof("content"):
+        case "text":
+            yield from (Delta(text=piece) for piece in _take_text(block.text, "text"))
+        case "thinking":
+            yield from (Delta(thinking=piece) for piece in _take_text(block.thinking, "text"))
+        case "refusal":
+            yield from (Delta(refusal=piece) for piece in _take_text(block.refusal, "text"))
+        case "opaque":
+            yield from (Delta(opaque_json=piece) for piece in _take_text(block.opaque, "json"))
+        case "tool_call":
+            call = block.tool_call
+            yield from (Delta(arguments_json=piece) for piece in _take_text(call, "arguments_json"))
+            if call.HasField("arguments_text"):
+                yield from (Delta(arguments_text=piece) for piece in _take_text(call, "arguments_text"))
+                call.arguments_text = ""
+        case "tool_result":
+            pieces = _take_text(block.tool_result, "structured_content_json")
+            yield from (Delta(structured_content_json=piece) for piece in pieces)
+        case "media":
+            yield from _cut_media(block.media)
+        case "redacted_thinking":
+            data = block.redacted_thinking.data
+            block.redacted_thinking.data = b""
+            yield from (Delta(redacted_thinking=piece) for piece in _bytes_pieces(data))
+        case None:
+            pass
+
+
+def _cut_media(media: content_pb2.MediaBlock) -> Iterator[Delta]:
+    if media.HasField("data"):
+        data = media.data
+        media.data = b""
         yield from (Delta(media=chat_pb2.MediaDelta(data=piece)) for piece in _bytes_pieces(data))
-    elif kind == "redacted_thinking" and len(block.redacted_thinking.data) > _PIECE:
-        data = block.redacted_thinking.data
-        block.redacted_thinking.data = b""
-        yield from (Delta(redacted_thinking=piece) for piece in _bytes_pieces(data))
-    yield from _cut_states(block)
-
-
-def _cut_states(block: content_pb2.ContentBlock) -> Iterator[Delta]:
-    if any(len(state.data) > _PIECE for state in block.states):
-        states = list(block.states)
-        del block.states[:]
-        for state in states:
-            data = state.data
-            yield Delta(state=content_pb2.OpaqueState(kind=state.kind, data=data[:_PIECE]))
-            yield from (Delta(state_data=piece) for piece in _bytes_pieces(data[_PIECE:]))
+    pieces = _take_text(media, "transcript")
+    yield from (Delta(media=chat_pb2.MediaDelta(transcript=piece)) for piece in pieces)
 
 
 _Texted = (
@@ -267,6 +293,7 @@ _Texted = (
     | content_pb2.OpaqueBlock
     | content_pb2.ToolCallBlock
     | content_pb2.ToolResultBlock
+    | content_pb2.MediaBlock
 )
 
 
