@@ -24,11 +24,11 @@ _RETRIEVED = frozenset({"", "URL_RETRIEVAL_STATUS_SUCCESS", "1"})
 
 
 class Citations:
-    """Collects sources as they come; what is told twice counts once."""
+    """Collects sources as they come. What a later chunk of a stream tells again counts once."""
 
     def __init__(self) -> None:
         self._found: list[_Found] = []
-        self._seen: set[tuple[str, str, str]] = set()
+        self._seen: set[bytes] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -38,12 +38,17 @@ class Citations:
         said = members(metadata)
         chunks = items(said["groundingChunks"]) if "groundingChunks" in said else []
         supports = items(said["groundingSupports"]) if "groundingSupports" in said else []
-        for support in supports:
+        for support in self._new(supports):
             self._support(support, chunks)
         if not supports:
-            for chunk in chunks:
+            for chunk in self._new(chunks):
                 citation = content_pb2.Citation(provider_type="groundingChunk", raw_json=_text(chunk))
-                self._add(_with_source(citation, chunk), 0, "")
+                self._found.append((_with_source(citation, chunk), 0, ""))
+
+    def _new(self, told: list[msgspec.Raw]) -> list[msgspec.Raw]:
+        new = [raw for raw in told if bytes(raw) not in self._seen]
+        self._seen.update(bytes(raw) for raw in new)
+        return new
 
     def _support(self, support: msgspec.Raw, chunks: Sequence[msgspec.Raw]) -> None:
         said = members(support)
@@ -57,7 +62,8 @@ class Citations:
             _set_range(citation, segment)
             if chunk is not None:
                 _with_source(citation, chunk)
-            self._add(citation, integer(value(segment.get("partIndex"))) or 0, text(segment.get("text")))
+            part = integer(value(segment.get("partIndex"))) or 0
+            self._found.append((citation, part, text(segment.get("text"))))
 
     def recited(self, metadata: msgspec.Raw) -> None:
         """Take citationMetadata: what the answer quotes at length."""
@@ -73,18 +79,18 @@ class Citations:
                 )
                 if "endIndex" in source:
                     _set_range(citation, source)
-                self._add(citation, 0, "")
+                self._found.append((citation, 0, ""))
 
     def retrieved(self, metadata: msgspec.Raw) -> None:
         """Take urlContextMetadata: addresses that were read for the answer. Failed ones are no sources."""
         said = members(metadata)
-        for raw in items(said["urlMetadata"]) if "urlMetadata" in said else ():
+        for raw in self._new(items(said["urlMetadata"]) if "urlMetadata" in said else []):
             page = members(raw)
             if word(page.get("urlRetrievalStatus")) in _RETRIEVED:
                 citation = content_pb2.Citation(
                     provider_type="urlContext", uri=text(page.get("retrievedUrl")), raw_json=_text(raw)
                 )
-                self._add(citation, 0, "")
+                self._found.append((citation, 0, ""))
 
     def placed(
         self, texts: Mapping[int, str], part_blocks: Sequence[int | None]
@@ -100,12 +106,6 @@ class Citations:
             (_block_of(citation, part, quoted.encode("utf-8", "replace"), encoded, part_blocks), citation)
             for citation, part, quoted in self._found
         ]
-
-    def _add(self, citation: content_pb2.Citation, part: int, quoted: str) -> None:
-        key = (citation.provider_type, citation.raw_json, citation.uri + citation.source_id + citation.cited_text)
-        if citation.provider_type == "citation" or key not in self._seen:
-            self._seen.add(key)
-            self._found.append((citation, part, quoted))
 
 
 def _set_range(citation: content_pb2.Citation, segment: Fields) -> None:

@@ -76,7 +76,9 @@ _STATUS_OF_WORD = {
 #: Words of messages that say more than code and details do, in the order in which they are tried.
 _MESSAGES: tuple[tuple[re.Pattern[str], type[errors.AdapterError]], ...] = (
     (
-        re.compile(r"api key (not valid|not found|expired|was reported)|valid api key", re.IGNORECASE),
+        re.compile(
+            r"api key (not valid|not found|expired|was reported)|valid api key|unregistered callers", re.IGNORECASE
+        ),
         errors.CredentialsError,
     ),
     (
@@ -106,7 +108,13 @@ _BLOCKED = re.compile(
     re.IGNORECASE,
 )
 _ANOTHER_THING = re.compile(r"cachedcontent|cached content|\bfiles?\b|filesearchstore|\bcorp(us|ora)\b", re.IGNORECASE)
-_MODEL = re.compile(r"\bmodels?/|\bmodel\b|publisher model", re.IGNORECASE)
+_MODEL = re.compile(
+    r"\bmodels?/\S+ (is|was) not (found|available)\b(?! on this server)|publisher model"
+    r"|\bmodel\b.{0,80}\bnot (found|exist|available)",
+    re.IGNORECASE,
+)
+#: What is no text in the pages that Google's edge answers with.
+_MARKUP = re.compile(r"<style.*?</style>|<[^>]*>", re.DOTALL)
 _RETRY_IN = re.compile(r"retry in (\d+(?:\.\d+)?)(ms|s)\b", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 
@@ -144,7 +152,7 @@ def failure_of(body: bytes, status: int = 0) -> Failure:
             return Failure(status or 500, message=_clean(told))
         if isinstance(told, dict):
             return _read(told, status)
-    return Failure(status or 500, message=_clean(body[:400].decode("utf-8", "replace")))
+    return Failure(status or 500, message=_clean(_MARKUP.sub(" ", body[:4_000].decode("utf-8", "replace"))))
 
 
 def _read(told: dict[str, Any], status: int) -> Failure:
@@ -193,8 +201,9 @@ def _kind(failure: Failure) -> tuple[type[errors.AdapterError], bool | None]:
     if reason == "BILLING_DISABLED":
         return errors.BillingError, None
     if failure.status < 500:
+        words = _words(failure)
         for pattern, kind in _MESSAGES:
-            if pattern.search(failure.message):
+            if pattern.search(words):
                 return kind, None
     if failure.status == 429:
         return errors.RateLimitedError, False if _lasts_long(failure) else None
@@ -203,6 +212,11 @@ def _kind(failure: Failure) -> tuple[type[errors.AdapterError], bool | None]:
     if failure.status == 404 and _MODEL.search(failure.message):
         return errors.ModelNotFoundError, None
     return errors.error_for_status(failure.status), None
+
+
+def _words(failure: Failure) -> str:
+    """Return the message with what DebugInfo adds to it: sometimes the message is an unfilled template."""
+    return " ".join([failure.message, *(str(one.get("detail", "")) for one in _details(failure, "DebugInfo"))])
 
 
 def _names_missing_thing(failure: Failure) -> bool:

@@ -96,6 +96,7 @@ class GeminiTranslation:
         self._plain_json = False
         self._started = False
         self._recognised = False
+        self._answered = False
         self._served_model = ""
         self._usage_raw = b""
         self._usage_told = b""
@@ -130,7 +131,7 @@ class GeminiTranslation:
         """Take the body of an unstreamed answer. Raises AdapterError."""
         chunks: list[bytes] = [bytes(chunk) for chunk in items(body)] if body.lstrip().startswith(b"[") else [body]
         events = self._read(chunks)
-        if not self._is_complete() and not self._parts.part_blocks:
+        if not self._is_complete() and not self._answered:
             raise ProtocolError("the answer has neither candidates nor a word on the prompt", provider_status=200)
         return events + self._end()
 
@@ -204,7 +205,7 @@ class GeminiTranslation:
             self._any_chunk(data)
             return
         self._start(plain.modelVersion, plain.responseId)
-        self._recognised = True
+        self._recognised = self._answered = True
         self._verbatim(data)
         if plain.usageMetadata:
             self._usage_raw = bytes(plain.usageMetadata)
@@ -239,6 +240,7 @@ class GeminiTranslation:
                 self._others.append(raw)
 
     def _read_candidate(self, candidate: Fields) -> None:
+        self._answered = True
         candidate.pop("index", None)
         content = members(candidate.pop("content")) if "content" in candidate else {}
         if "logprobsResult" in candidate:
@@ -317,7 +319,13 @@ class GeminiTranslation:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _is_complete(self) -> bool:
-        return bool(self._finish) or (self._feedback is not None and not self._parts.part_blocks)
+        return bool(self._finish) or self._is_blocked()
+
+    def _is_blocked(self) -> bool:
+        """Return whether the prompt was stopped: there is a word on it, and no answer."""
+        if self._feedback is None or self._finish or self._parts.part_blocks:
+            return False
+        return not self._answered or "blockReason" in members(self._feedback)
 
     def _end(self) -> Events:
         self._parts.end()
@@ -346,7 +354,7 @@ class GeminiTranslation:
                 finished.refusal.explanation = self._finish_message
                 if "safetyRatings" in self._candidate:
                     finished.refusal.raw_json = bytes(self._candidate["safetyRatings"]).decode("utf-8", "replace")
-        elif self._feedback is not None and not self._parts.part_blocks:
+        elif self._is_blocked() and self._feedback is not None:
             feedback = members(self._feedback)
             finished.reason = chat_pb2.FINISH_REASON_CONTENT_FILTER
             finished.provider_finish_reason = word(feedback.get("blockReason"))
