@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -28,7 +28,7 @@ def citation_of(raw: msgspec.Raw) -> content_pb2.Citation:
         raw_json=text_of(raw),
     )
     start, end = plain(fields.get("start_index")), plain(fields.get("end_index"))
-    if isinstance(start, int) and isinstance(end, int):
+    if _is_int64(start) and _is_int64(end):
         citation.text_range.start = start
         citation.text_range.end = end
         citation.text_range.unit = content_pb2.CITATION_UNIT_CHARACTER
@@ -53,6 +53,11 @@ def _logprob(value: dict[str, Any]) -> content_pb2.TokenLogprob:
     data = value.get("bytes")
     if isinstance(data, list) and all(isinstance(each, int) and 0 <= each < 256 for each in data):
         said.token_bytes = bytes(data)
-    if isinstance(value.get("token_id"), int):
-        said.token_id = value["token_id"]
+    token_id = value.get("token_id")
+    if _is_int64(token_id):
+        said.token_id = token_id
     return said
+
+
+def _is_int64(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and -(2**63) <= value < 2**63

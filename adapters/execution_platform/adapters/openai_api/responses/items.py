@@ -46,7 +46,7 @@ class Part:
         kind: its type, as in _WORDS.
         block: index of its block.
         position: what the metadata says of its place.
-        sent: characters of its words that are out.
+        sent: its words that are out, in pieces.
         citations: how many annotations are out.
         logprobs: whether log probabilities are out.
         complete: the server has said that it is whole.
@@ -56,7 +56,7 @@ class Part:
     kind: str
     block: int
     position: dict[str, int]
-    sent: int = 0
+    sent: list[str] = field(default_factory=list)
     citations: int = 0
     logprobs: bool = False
     complete: bool = False
@@ -71,7 +71,7 @@ class _Item:
     parts: dict[tuple[str, int], Part] = field(default_factory=dict)
     block: int = -1
     free_text: bool = False
-    sent: int = 0
+    sent: list[str] = field(default_factory=list)
     done: bool = False
 
 
@@ -107,6 +107,8 @@ class OutputItems:
         item = self._new(index, fields_of(raw))
         if item.kind in CALLS:
             self._open_call(item)
+        elif item.kind not in ("message", "reasoning", *OUTPUTS):
+            self._open_opaque(item)
 
     def part(self, index: int, group: str, position: int, kind: str) -> Part:
         """Return a part, begun if need be. ``group`` is content or summary."""
@@ -138,7 +140,7 @@ class OutputItems:
         """Append to a part's words."""
         if not self._writer.is_open(part.block):
             return
-        part.sent += length(text)
+        part.sent.append(text)
         if part.kind == "output_text":
             part.logprobs = part.logprobs or bool(logprobs)
             self._writer.text(part.block, text, logprobs)
@@ -149,7 +151,7 @@ class OutputItems:
 
     def all_words(self, part: Part, text: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
         """Append what is missing of a part's words."""
-        missing = text[part.sent :] if length(text) > part.sent else ""
+        missing = _missing(text, part.sent)
         if missing or logprobs:
             self.words(part, missing, logprobs)
 
@@ -162,15 +164,14 @@ class OutputItems:
     def arguments(self, index: int, text: str) -> None:
         """Append to a call's arguments."""
         item = self._items.get(index)
-        if item is None or item.block < 0 or item.done:
-            return
-        self._write_arguments(item, text)
+        if item is not None and item.kind in CALLS and item.block >= 0 and not item.done:
+            self._write_arguments(item, text)
 
     def all_arguments(self, index: int, text: str) -> None:
         """Append what is missing of a call's arguments."""
         item = self._items.get(index)
-        if item is not None and length(text) > item.sent:
-            self.arguments(index, text[item.sent :])
+        if item is not None:
+            self.arguments(index, _missing(text, item.sent))
 
     def partial_image(self, index: int, data: str, fields: Fields) -> None:
         """Write a preview of an image."""
@@ -258,16 +259,23 @@ class OutputItems:
         elif item.kind in OUTPUTS:
             self._write_output(item, raw)
         else:
-            opaque = content_pb2.OpaqueBlock(type=item.kind, json=text_of(raw))
-            self._writer.whole(Block(id=item.id, opaque=opaque))
+            if item.block < 0:
+                self._open_opaque(item)
+            self._writer.opaque(item.block, text_of(raw))
+            self._writer.stop(item.block)
+
+    def _open_opaque(self, item: _Item) -> None:
+        block = Block(id=item.id, opaque=content_pb2.OpaqueBlock(type=item.kind))
+        item.block = self._writer.open(block)
 
     def _abandon(self, item: _Item) -> None:
         """Stop the blocks of an item whose end never came."""
         item.done = True
         self._finished.append((item.kind, item.id))
         self._stop_parts(item)
-        if item.block >= 0:
+        if item.kind in CALLS:
             self._note_caller(item)
+        if item.block >= 0:
             self._writer.stop(item.block)
 
     # --- messages and reasoning -----------------------------------------------------------------------------------
@@ -375,7 +383,7 @@ class OutputItems:
             self._write_arguments(item, initial)
 
     def _write_arguments(self, item: _Item, text: str) -> None:
-        item.sent += length(text)
+        item.sent.append(text)
         if item.free_text:
             self._writer.arguments_text(item.block, text)
         else:
@@ -397,9 +405,7 @@ class OutputItems:
             self._open_call(item)
         self._note_caller(item)
         call = CALLS[item.kind]
-        text = _arguments_of(item)
-        if length(text) > item.sent:
-            self._write_arguments(item, text[item.sent :])
+        self._write_arguments(item, _missing(_arguments_of(item), item.sent))
         self._writer.stop(item.block, None if call.whole else joined(_rest_of(item)) or None)
         if call.whole and not (item.kind == "image_generation_call" and self._image(item)):
             self._write_result(item, raw)
@@ -447,11 +453,13 @@ class OutputItems:
         return True
 
 
-def length(text: str) -> int:
-    """Return how many characters a text counts, halves of a surrogate pair as one together."""
-    if text.isascii():
-        return len(text)
-    return len(text) - sum("\udc00" <= char <= "\udfff" for char in text)
+def _missing(text: str, sent: list[str]) -> str:
+    """Return what of a whole text is not out yet; nothing if something else is out."""
+    out = "".join(sent)
+    if not text.startswith(out):
+        # Halves of a surrogate pair may have come one by one.
+        out = out.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text[len(out) :] if text.startswith(out) else ""
 
 
 def _rest_of(item: _Item) -> Fields:

@@ -227,12 +227,13 @@ class ResponsesTranslation:
 
 def _stopped_by_policy(error: dict[str, Any]) -> chat_pb2.Finished:
     message = error.get("message")
+    words = message.encode("utf-8", "replace").decode() if isinstance(message, str) else ""
     return chat_pb2.Finished(
         reason=chat_pb2.FINISH_REASON_CONTENT_FILTER,
         provider_finish_reason=str(error["code"]),
         refusal=chat_pb2.RefusalDetail(
             category=str(error["code"]),
-            explanation=message if isinstance(message, str) else "",
+            explanation=words,
             raw_json=json_text(error),
         ),
     )
