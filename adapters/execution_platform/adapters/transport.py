@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import math
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 
@@ -11,6 +12,7 @@ import httpx2
 
 from execution_platform.adapters.errors import (
     AdapterError,
+    NotConfiguredError,
     ProviderTimeoutError,
     StreamBrokenError,
     UnavailableError,
@@ -26,6 +28,9 @@ __all__ = [
     "transport_errors",
     "with_request_id",
 ]
+
+_YEAR = 31_536_000.0
+_DECISIONS: Mapping[str, bool] = {"true": True, "false": False}
 
 
 def http_client(timeouts: Timeouts) -> httpx2.AsyncClient:
@@ -49,6 +54,7 @@ def transport_errors() -> Iterator[None]:
         ProviderTimeoutError: the provider was silent for too long.
         StreamBrokenError: the connection broke in the middle of an answer.
         UnavailableError: the provider cannot be reached.
+        NotConfiguredError: the provider's address or key cannot be sent as they are.
     """
     try:
         yield
@@ -61,7 +67,13 @@ def transport_errors() -> Iterator[None]:
         httpx2.StreamError,
     ) as error:
         raise StreamBrokenError(f"the connection to the provider broke ({_cause(error)})") from error
-    except httpx2.HTTPError as error:
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+        raise NotConfiguredError(f"the provider's address is not valid ({_cause(error)})") from error
+    except (httpx2.LocalProtocolError, UnicodeEncodeError) as error:
+        # Their text and their cause may hold a header, and so the key.
+        name = type(error).__name__
+        raise NotConfiguredError(f"a header for the provider cannot be sent: check its key ({name})") from None
+    except (httpx2.HTTPError, OSError, ExceptionGroup) as error:
         raise UnavailableError(f"the provider cannot be reached ({_cause(error)})") from error
 
 
@@ -77,8 +89,12 @@ async def read_stream(response: httpx2.Response, translation: Translation) -> As
         AdapterError: as the translation says, or by transport_errors.
     """
     try:
-        with transport_errors():
-            async for data in response.aiter_bytes():
+        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
+            while True:
+                with transport_errors():
+                    data = await anext(pieces, None)
+                if data is None:
+                    break
                 events = translation.feed(data)
                 if events:
                     yield events
@@ -110,24 +126,35 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         headers: of an answer with an error status; other answers carry the header without meaning it.
         now: seconds since the epoch, for dates; default: now.
     """
-    exact: float | None = None
-    with contextlib.suppress(ValueError):
-        exact = max(0.0, float(headers.get("retry-after-ms", "")) / 1000)
-    value = headers.get("retry-after")
+    exact = _seconds(headers.get("retry-after-ms", ""), unit=0.001)
+    value = headers.get("retry-after", "")
     # Azure sends 0 milliseconds beside whole seconds: then the seconds are what it means.
-    if exact or value is None:
+    if exact or not value:
         return exact
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    with contextlib.suppress(ValueError, TypeError):
-        moment = email.utils.parsedate_to_datetime(value).timestamp()
-        return max(0.0, moment - (time.time() if now is None else now))
-    return None
+    seconds = _seconds(value)
+    if seconds is None:
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            moment = email.utils.parsedate_to_datetime(value).timestamp()
+            seconds = _within_year(moment - (time.time() if now is None else now))
+    return exact if seconds is None else seconds
+
+
+def _seconds(text: str, unit: float = 1.0) -> float | None:
+    try:
+        number = float(text) * unit
+    except ValueError:
+        return None
+    return _within_year(number) if math.isfinite(number) else None
+
+
+def _within_year(seconds: float) -> float:
+    """Keep a wait within what every representation of time can hold."""
+    return min(max(0.0, seconds), _YEAR)
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
     """Return what ``x-should-retry`` decides, or None. It is authoritative where it is present."""
-    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
+    return _DECISIONS.get(headers.get("x-should-retry", "").strip().lower())
 
 
 def with_request_id(error: AdapterError, provider_request_id: str) -> AdapterError:

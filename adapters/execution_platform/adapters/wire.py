@@ -42,6 +42,7 @@ class SseDecoder:
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._parts: list[bytes] = []
         self._event = ""
         self._data: list[bytes] = []
         self._fresh = True
@@ -54,6 +55,13 @@ class SseDecoder:
             self._skip_lf = False
             if data.startswith(b"\n"):
                 data = data[1:]
+        if not self._fresh and b"\n" not in data and b"\r" not in data:
+            # A line of many pieces, such as an image, is joined once and not with every piece.
+            self._parts.append(data)
+            return []
+        if self._parts:
+            self._buffer += b"".join(self._parts)
+            self._parts = []
         buffer = self._buffer + data if self._buffer else data
         if self._fresh:
             if len(buffer) < 3 and b"\xef\xbb\xbf".startswith(buffer):
@@ -68,9 +76,9 @@ class SseDecoder:
 
     def end(self) -> list[ServerSentEvent]:
         """Tell that the bytes are over; return an event whose closing blank line never came."""
-        lines = [self._buffer] if self._buffer else []
-        self._buffer = b""
-        return self._read([*lines, b""])
+        last = b"".join([self._buffer, *self._parts])
+        self._buffer, self._parts = b"", []
+        return self._read([last, b""] if last else [b""])
 
     def _read(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
@@ -166,11 +174,17 @@ def encode_json(value: Any) -> bytes:
 
 
 def json_text(value: Any) -> str:
-    """Return a decoded value as compact JSON text; lone surrogates stay escaped."""
+    """Return a decoded value as compact JSON text; lone surrogates stay escaped.
+
+    Raises:
+        ProtocolError: it is nested too deeply.
+    """
     try:
         return msgspec.json.encode(value).decode()
-    except (UnicodeEncodeError, msgspec.ValidationError, ValueError):
+    except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":"))
+    except RecursionError as error:
+        raise ProtocolError("JSON is nested too deeply") from error
 
 
 def raw_json(text: str, field: str, *, must_be_object: bool = False) -> msgspec.Raw:
@@ -194,7 +208,18 @@ def raw_json(text: str, field: str, *, must_be_object: bool = False) -> msgspec.
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch (RFC 7396). Does not change its arguments."""
+    """Apply a JSON merge patch (RFC 7396). Does not change its arguments.
+
+    Raises:
+        InvalidRequestError: the patch is nested too deeply.
+    """
+    try:
+        return _merged(target, patch)
+    except RecursionError as error:
+        raise InvalidRequestError("options are nested too deeply") from error
+
+
+def _merged(target: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
         return patch
     if isinstance(target, msgspec.Raw):
@@ -204,5 +229,5 @@ def merge_patch(target: Any, patch: Any) -> Any:
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = merge_patch(merged.get(key), value)
+            merged[key] = _merged(merged.get(key), value)
     return merged
