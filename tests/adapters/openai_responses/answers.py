@@ -15,6 +15,9 @@ from execution_platform.v1 import chat_pb2
 NOT_RESPONSES = {"doc-azure-678d94666a30"}
 """Filed under this API, but a Chat Completions body."""
 
+CONTRADICTORY = {"doc-openai-39a92a03ea19"}
+"""The pieces are not the beginning of the finished text: what was streamed stands."""
+
 #: Single events of the specification, without the answer around them.
 FRAGMENTS = "spec_"
 

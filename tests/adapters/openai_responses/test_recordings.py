@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.adapters.openai_responses.answers import ANSWERS, answered, is_stream, translation
+from tests.adapters.openai_responses.answers import ANSWERS, CONTRADICTORY, answered, is_stream, translation
 from tests.adapters.openai_responses.reading import (
     Reading,
     encrypted,
@@ -43,9 +43,6 @@ KNOWN |= {"message", "reasoning", "function_call", "custom_tool_call", "mcp_appr
 
 #: Published without most of the pieces.
 ABRIDGED = {"doc-openai-8d1824d45156", "doc-openai-39a92a03ea19"}
-
-#: The pieces are not the beginning of the finished text: what was streamed stands.
-CONTRADICTORY = {"doc-openai-39a92a03ea19"}
 
 RECORDED = params(iter(ANSWERS))
 

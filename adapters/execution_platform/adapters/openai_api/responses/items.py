@@ -105,9 +105,10 @@ class OutputItems:
         if before is not None and not before.done:
             self._abandon(before)
         item = self._new(index, fields_of(raw))
-        if item.kind in CALLS:
+        # The call_id of a tool search was seen to change until it is done.
+        if item.kind in CALLS and item.kind != "tool_search_call":
             self._open_call(item)
-        elif item.kind not in ("message", "reasoning", *OUTPUTS):
+        elif item.kind not in ("message", "reasoning", *CALLS, *OUTPUTS):
             self._open_opaque(item)
 
     def part(self, index: int, group: str, position: int, kind: str) -> Part:
@@ -477,7 +478,10 @@ def _rest_of(item: _Item) -> Fields:
             own.add("encrypted_content")
     elif item.kind in CALLS:
         own |= {key for key in ("call_id", "name") if word(item.fields.get(key))}
-        own.add(CALLS[item.kind].arguments)
+        call = CALLS[item.kind]
+        # A string where the format has an object goes back as a string.
+        if call.form != "value" or not isinstance(plain(item.fields.get(call.arguments)), str):
+            own.add(call.arguments)
     return {key: value for key, value in item.fields.items() if key not in own}
 
 
