@@ -8,7 +8,7 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
-from execution_platform.adapters.openai_api.chat.pieces import Members, integer, members, plain, value_of
+from execution_platform.adapters.openai_api.chat.pieces import Members, integer, members, object_of, plain, value_of
 from execution_platform.v1 import content_pb2
 
 __all__ = ["LEGACY_CALL", "ToolCalls"]
@@ -17,7 +17,6 @@ __all__ = ["LEGACY_CALL", "ToolCalls"]
 LEGACY_CALL = "function_call"
 
 _KNOWN = frozenset({"index", "id", "type", "function", "custom"})
-_EMPTY: Members = {}
 
 
 @dataclass(slots=True)
@@ -59,7 +58,7 @@ class ToolCalls:
         """
         piece = members(raw)
         call_id = plain(piece.get("id"))
-        function, custom = _object(piece.get("function")), _object(piece.get("custom"))
+        function, custom = object_of(piece.get("function")), object_of(piece.get("custom"))
         name, custom_name = plain(function.get("name")), plain(custom.get("name"))
         call = self._find(integer(piece.get("index")), call_id, name or custom_name, whole=whole)
         call.call_id = call.call_id or call_id
@@ -135,10 +134,6 @@ class ToolCalls:
         call.block = self._writer.open(content_pb2.ContentBlock(tool_call=told))
         held, call.held = call.held, ""
         self._write(call, held)
-
-
-def _object(raw: msgspec.Raw | None) -> Members:
-    return members(raw) if raw is not None and bytes(raw).startswith(b"{") else _EMPTY
 
 
 def _arguments(raw: msgspec.Raw | None) -> str:

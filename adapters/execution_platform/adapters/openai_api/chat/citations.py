@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from execution_platform.adapters.openai_api.chat.pieces import elements, members, plain, text_of, value_of
+from execution_platform.adapters.openai_api.chat.pieces import elements, members, object_of, plain, text_of, value_of
 from execution_platform.v1 import content_pb2
 
 __all__ = ["annotation", "reference", "sources"]
@@ -20,8 +20,7 @@ def annotation(raw: msgspec.Raw) -> content_pb2.Citation:
     """
     told = members(raw)
     kind = plain(told.get("type"))
-    inner = told.get(kind)
-    said = members(inner) if inner is not None and bytes(inner).startswith(b"{") else told
+    said = object_of(told.get(kind)) or told
     citation = content_pb2.Citation(
         provider_type=kind,
         uri=plain(said.get("url")),
@@ -79,7 +78,7 @@ def sources(urls: msgspec.Raw | None, results: msgspec.Raw | None) -> Iterator[c
     """
     by_url: dict[str, content_pb2.Citation] = {}
     for raw in elements(results):
-        told = members(raw)
+        told = object_of(raw)
         by_url.setdefault(
             plain(told.get("url")),
             content_pb2.Citation(
@@ -91,7 +90,7 @@ def sources(urls: msgspec.Raw | None, results: msgspec.Raw | None) -> Iterator[c
             ),
         )
     for raw in elements(urls):
-        url = plain(raw) if bytes(raw).startswith(b'"') else plain(members(raw).get("url"))
+        url = plain(raw) if bytes(raw).startswith(b'"') else plain(object_of(raw).get("url"))
         found = by_url.pop(url, None)
         yield found or content_pb2.Citation(
             provider_type="citation", uri=url, raw_json=bytes(raw).decode("utf-8", "replace")

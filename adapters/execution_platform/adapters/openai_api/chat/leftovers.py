@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-__all__ = ["Leftovers", "metadata_json"]
+from execution_platform.adapters.openai_api.chat.pieces import Members, object_of
 
-Members = dict[str, msgspec.Raw]
+__all__ = ["Leftovers", "metadata_json"]
 
 
 class Leftovers:
@@ -50,7 +50,7 @@ class Leftovers:
 
 
 def _lay_over(members: Members, text: bytes) -> None:
-    for key, value in msgspec.json.decode(text, type=Members).items():
+    for key, value in object_of(msgspec.Raw(text)).items():
         # Azure judges piece by piece: what was once filtered stays so.
         if key not in members or b'"filtered":true' not in bytes(members[key]).replace(b" ", b""):
             members[key] = msgspec.Raw(bytes(value))

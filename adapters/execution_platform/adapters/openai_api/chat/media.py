@@ -10,7 +10,7 @@ import msgspec
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
 from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
-from execution_platform.adapters.openai_api.chat.pieces import Members, members, plain, text_of
+from execution_platform.adapters.openai_api.chat.pieces import Members, members, object_of, plain, text_of
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.spi import Call
 from execution_platform.v1 import content_pb2
@@ -73,9 +73,8 @@ class AudioBlock:
 def image_block(raw: msgspec.Raw) -> content_pb2.ContentBlock:
     """Return an element of ``images``: ``{"type": "image_url", "image_url": {"url"}}`` (OpenRouter)."""
     told = members(raw)
-    inner = told.get("image_url")
-    shown = members(inner) if inner is not None and bytes(inner).startswith(b"{") else told
-    block = content_pb2.ContentBlock(media=_image(plain(shown.get("url"))))
+    shown = object_of(told.get("image_url")) or told
+    block = content_pb2.ContentBlock(media=_image(plain(shown.get("url") or told.get("image_url"))))
     rest = {key: value for key, value in told.items() if key not in {"type", "image_url", "url"}}
     block.provider_metadata_json = metadata_json(rest)
     return block

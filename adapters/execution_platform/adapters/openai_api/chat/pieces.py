@@ -11,7 +11,7 @@ from execution_platform.adapters.errors import ProtocolError
 from execution_platform.adapters.wire import decode_json, json_text
 from execution_platform.v1 import content_pb2
 
-__all__ = ["Members", "elements", "integer", "members", "plain", "text_of", "token_logprobs", "value_of"]
+__all__ = ["Members", "elements", "integer", "members", "object_of", "plain", "text_of", "token_logprobs", "value_of"]
 
 Members = dict[str, msgspec.Raw]
 
@@ -32,7 +32,12 @@ def members(data: bytes | msgspec.Raw) -> Members:
         value = decode_json(bytes(data))
     if not isinstance(value, dict):
         raise ProtocolError("the provider sent JSON that is not an object")
-    return {key: msgspec.Raw(json_text(member).encode()) for key, member in value.items()}
+    return {_carried(key): msgspec.Raw(json_text(member).encode()) for key, member in value.items()}
+
+
+def object_of(raw: msgspec.Raw | None) -> Members:
+    """Return the members of a JSON object; anything else has none."""
+    return members(raw) if raw is not None and bytes(raw).lstrip().startswith(b"{") else {}
 
 
 def elements(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
@@ -60,7 +65,7 @@ def text_of(raw: msgspec.Raw | None) -> str:
 
 def plain(raw: msgspec.Raw | None) -> str:
     """Return a string that protobuf can carry: for names and identifiers, which are never cut."""
-    return text_of(raw).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _carried(text_of(raw))
 
 
 def integer(raw: msgspec.Raw | None) -> int | None:
@@ -111,8 +116,8 @@ def _parallel(told: dict[str, Any]) -> Iterator[content_pb2.TokenLogprob]:
         yield one
 
 
-def _carried(token: Any) -> str:
-    return token.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(token, str) else ""
+def _carried(text: Any) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(text, str) else ""
 
 
 def _float(value: Any) -> float:

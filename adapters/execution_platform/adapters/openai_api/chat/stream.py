@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -13,7 +14,15 @@ from execution_platform.adapters.openai_api.chat.ending import failure_of_word, 
 from execution_platform.adapters.openai_api.chat.leftovers import Leftovers, metadata_json
 from execution_platform.adapters.openai_api.chat.media import audio_format, audio_mime_type
 from execution_platform.adapters.openai_api.chat.message import MessageBlocks
-from execution_platform.adapters.openai_api.chat.pieces import Members, elements, integer, members, plain, value_of
+from execution_platform.adapters.openai_api.chat.pieces import (
+    Members,
+    elements,
+    integer,
+    members,
+    object_of,
+    plain,
+    value_of,
+)
 from execution_platform.adapters.openai_api.chat.usage import cost_of, usage_of
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.openai_api.errors import (
@@ -76,8 +85,7 @@ _text_chunk = msgspec.json.Decoder(_TextChunk)
 class ChatTranslation:
     """Translates one answer. See :class:`~execution_platform.adapters.spi.Translation`.
 
-    A stream is complete when the server has given a finish reason or ``[DONE]``: some give only one of them. A
-    failure that the stream tells is raised after the events that came before it.
+    A stream is complete when the server has given a finish reason or ``[DONE]``: some give only one of them.
 
     Args:
         dialect: as spoken to the model.
@@ -132,12 +140,15 @@ class ChatTranslation:
         if self._body is not None:
             self._body += data
             return []
-        for event in self._sse.feed(data):
-            self._take(event)
-        events = self._writer.take()
-        if self._failure is not None and not events and (self._done or not self._dialect.usage_after_error):
-            raise self._failure
-        return events
+        try:
+            for event in self._sse.feed(data):
+                self._take(event)
+            if self._failure is not None and (self._done or not self._dialect.usage_after_error):
+                raise self._failure
+        except AdapterError as error:
+            error.events = self._writer.take()
+            raise
+        return self._writer.take()
 
     def end(self) -> Events:
         """Tell that the stream's bytes are over.
@@ -148,14 +159,15 @@ class ChatTranslation:
         """
         if self._body is not None:
             return self.whole(bytes(self._body))
-        for event in self._sse.end():
-            self._take(event)
+        with contextlib.suppress(ProtocolError):  # an event that was cut off is none
+            for event in self._sse.end():
+                self._take(event)
+        if not (self._done or self._word or self._failure):
+            self._failure = StreamBrokenError("the provider's stream ended before the answer did")
         if self._failure is not None:
+            self._failure.events = self._writer.take()
             raise self._failure
-        if not self._done:
-            if not self._word and self._ending is None:
-                raise StreamBrokenError("the provider's stream ended before the answer did")
-            self._complete()
+        self._complete()
         return self._writer.take()
 
     def whole(self, body: bytes) -> Events:
@@ -249,7 +261,7 @@ class ChatTranslation:
             return
         # Where both are there, the message repeats what the deltas have told.
         delta, message = choice.pop("delta", None), choice.pop("message", None)
-        told = _object(delta) if delta is not None or self._writer.block_count else _object(message)
+        told = object_of(delta) if delta is not None or self._writer.block_count else object_of(message)
         repeated = choice.pop("text", None)  # Together, as in the old completions API
         if repeated is not None and bytes(repeated) != bytes(told.get("content", b"")):
             choice["text"] = repeated
@@ -362,15 +374,11 @@ class ChatTranslation:
             self._unsent.clear()
 
 
-def _object(raw: msgspec.Raw | None) -> Members:
-    return members(raw) if raw is not None and bytes(raw).startswith(b"{") else {}
-
-
 def _usage(chunk: Members) -> msgspec.Raw | None:
     """Take the usage out of a chunk; Groq's old place is looked at too."""
     usage = chunk.pop("usage", None)
     if usage is None or bytes(usage) == b"null":
-        usage = _object(chunk.get("x_groq")).get("usage")
+        usage = object_of(chunk.get("x_groq")).get("usage")
     return usage
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from execution_platform.adapters.openai_api.answer import stated_cost
+from execution_platform.adapters.openai_api.chat.pieces import object_of
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.usage import UsageItems
 from execution_platform.adapters.wire import decode_json
@@ -62,10 +63,7 @@ def cost_of(raw: msgspec.Raw) -> usage_pb2.Cost | None:
     OpenRouter's fee alone and the upstream's part stands in ``cost_details``. Perplexity states an object with
     ``total_cost``; xAI ticks, of which none (as on servers that resell its models) means that nothing is stated.
     """
-    try:
-        told = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
-        return None
+    told = object_of(raw)
     ticks = _number(told.get("cost_in_usd_ticks"))
     if ticks and ticks != "0":
         return stated_cost(ticks=ticks)
@@ -73,10 +71,10 @@ def cost_of(raw: msgspec.Raw) -> usage_pb2.Cost | None:
     if stated is None:
         return None
     if bytes(stated).lstrip().startswith(b"{"):
-        return stated_cost(cost=_number(_members(stated).get("total_cost")))
+        return stated_cost(cost=_number(object_of(stated).get("total_cost")))
     cost = stated_cost(cost=_number(stated))
     if cost is not None and bytes(told.get("is_byok", b"")) == b"true":
-        upstream = stated_cost(cost=_number(_members(told.get("cost_details")).get("upstream_inference_cost")))
+        upstream = stated_cost(cost=_number(object_of(told.get("cost_details")).get("upstream_inference_cost")))
         if upstream is not None:
             line = cost.lines.add()
             line.CopyFrom(upstream.lines[0])
@@ -87,13 +85,6 @@ def cost_of(raw: msgspec.Raw) -> usage_pb2.Cost | None:
 
 def _number(raw: msgspec.Raw | None) -> str | None:
     return None if raw is None else bytes(raw).decode("utf-8", "replace")
-
-
-def _members(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw]:
-    try:
-        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw]) if raw is not None else {}
-    except msgspec.DecodeError:
-        return {}
 
 
 def _count(counts: Mapping[str, Any], key: str) -> int:
