@@ -1,0 +1,22 @@
+"""A small real model inside this process: no key, no network, no download beyond two packages."""
+
+from execution_platform.adapters.local.adapter import LocalAdapter
+from execution_platform.adapters.local.settings import DEFAULT_MODEL, MODELS, OPTIONS, missing
+from execution_platform.adapters.spi import ProviderSpec
+
+__all__ = ["PROVIDERS", "LocalAdapter"]
+
+PROVIDERS: tuple[ProviderSpec, ...] = (
+    ProviderSpec(
+        name="local",
+        display_name="Local model",
+        family="local",
+        create=LocalAdapter,
+        default_model=DEFAULT_MODEL,
+        needs_key=False,
+        options=OPTIONS,
+        models=MODELS,
+        missing=missing,
+        automatic_rank=90,
+    ),
+)
