@@ -76,7 +76,7 @@ def error_from_body(status: int, headers: Mapping[str, str], body: bytes) -> Ada
     error, request_id = _error_object(body)
     kind = _str(error.get("type")) or _str(error.get("code")) or _str(error.get("status"))
     message = _str(error.get("message"))
-    cls = _class_of(status, kind, message, _error_code(error), headers)
+    cls = _class_of(status, kind, message, _error_code(error))
     return cls(
         _words(status, kind, message),
         provider_status=status,
@@ -143,7 +143,7 @@ def _error_code(error: dict[str, Any]) -> str:
     return _str(details.get("error_code")) if isinstance(details, dict) else ""
 
 
-def _class_of(status: int, kind: str, message: str, code: str, headers: Mapping[str, str]) -> type[AdapterError]:
+def _class_of(status: int, kind: str, message: str, code: str) -> type[AdapterError]:
     words = message.lower()
     if "spend_limit" in code or any(spent in words for spent in _SPENT):
         return BillingError
@@ -154,9 +154,7 @@ def _class_of(status: int, kind: str, message: str, code: str, headers: Mapping[
         return ModelNotFoundError
     if cls is InvalidRequestError and any(part in words for part in _TOO_LONG):
         return ContextLengthError
-    if cls is UnavailableError and headers.get("x-should-retry") is None and status == 501:
-        return NotSupportedError
-    return cls
+    return NotSupportedError if status == 501 else cls
 
 
 def _retryable(cls: type[AdapterError], status: int, headers: Mapping[str, str]) -> bool | None:
