@@ -110,7 +110,7 @@ class _Replay:
         place = max(
             (rank, _number(metadata, name)) for rank, name in enumerate(_PLACES) if name in metadata or not rank
         )
-        joins = self._group == key and place > self._place and place[1] >= 0
+        joins = self._group == key and place > self._place and min(place[1], self._place[1]) >= 0
         self._group, self._place = key, place
         return joins
 
