@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import anthropic
@@ -36,22 +36,25 @@ _PAGE_SIZE = 1000
 
 
 class _Client(anthropic.AsyncAnthropic):
-    """The SDK's client without headers from the process environment (ANTHROPIC_CUSTOM_HEADERS)."""
+    """The SDK's client with what the configuration says, and nothing from the process environment."""
+
+    def __init__(self, config: ProviderConfig, http: httpx2.AsyncClient) -> None:
+        super().__init__(
+            # Empty rather than None, which would make the SDK look for credentials in the environment.
+            api_key=config.api_key.get_secret_value() if config.api_key else "",
+            base_url=_base_url(config.base_url),
+            timeout=http.timeout,
+            max_retries=0,
+            http_client=http,
+            open_telemetry=False,
+        )
+        self._custom_headers = {}  # those of ANTHROPIC_CUSTOM_HEADERS
 
     @property
     def default_headers(self) -> dict[str, str | anthropic.Omit]:
         # One credential header only: the API refuses requests that carry two.
-        credential: Mapping[str, str | anthropic.Omit] = (
-            self.auth_headers if self.api_key else {"Authorization": anthropic.Omit()}
-        )
-        return {
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "User-Agent": self.user_agent,
-            **self.platform_headers(),
-            **credential,
-            "anthropic-version": API_VERSION,
-        }
+        without_key = {} if self.api_key else {"Authorization": anthropic.Omit()}
+        return {**super().default_headers, **without_key, "anthropic-version": API_VERSION}
 
 
 class AnthropicAdapter:
@@ -64,16 +67,7 @@ class AnthropicAdapter:
     def __init__(self, config: ProviderConfig) -> None:
         self._name = config.name
         self._betas = tuple(beta.strip() for beta in config.options.get("betas", "").split(",") if beta.strip())
-        self._http = http_client(config.timeouts)
-        self._client = _Client(
-            # Empty rather than None, which would make the SDK look for credentials in the environment.
-            api_key=config.api_key.get_secret_value() if config.api_key else "",
-            base_url=_base_url(config.base_url),
-            timeout=self._http.timeout,
-            max_retries=0,
-            http_client=self._http,
-            open_telemetry=False,
-        )
+        self._client = _Client(config, http_client(config.timeouts))
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run one attempt. Raises AdapterError."""
