@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import httpx2
 
 from execution_platform.adapters import transport
-from execution_platform.adapters.errors import AdapterError, InvalidRequestError, ProtocolError
+from execution_platform.adapters.errors import InvalidRequestError, ProtocolError
 from execution_platform.adapters.gemini.catalog import read_models
 from execution_platform.adapters.gemini.errors import blocked_prompt, error_of, failure_of
 from execution_platform.adapters.gemini.preparation import Preparation, Prepared
@@ -38,6 +38,7 @@ class GeminiAdapter:
         key = config.api_key.get_secret_value().strip() if config.api_key else ""
         base_url = config.base_url or DEFAULT_BASE_URL
         version = config.options.get("api_version") or DEFAULT_API_VERSION
+        self._key = key
         self._preparation = Preparation(key, base_url, version)
         self._files_url = f"{base_url.rstrip('/')}/{version}/"
         self._http = transport.http_client(config.timeouts)
@@ -48,7 +49,7 @@ class GeminiAdapter:
         async with self._sent(wire, call.model) as response:
             translation = _translation(call, wire, response)
             if response.status_code != httpx2.codes.OK:
-                yield await _blocked_or_raise(response, translation)
+                yield await self._blocked_or_raise(response, translation)
             elif call.unary:
                 yield await transport.read_whole(response, translation)
             else:
@@ -60,7 +61,7 @@ class GeminiAdapter:
         """Count the tokens of a prompt, system and tools included. Raises AdapterError."""
         wire = build_count(call, files_url=self._files_url)
         async with self._sent(wire, call.model) as response:
-            body = await _body(response)
+            body = await self._body(response)
         counted = decode_json(body)
         total = counted.get("totalTokens", 0) if isinstance(counted, dict) else None
         if not isinstance(total, int):
@@ -74,7 +75,7 @@ class GeminiAdapter:
         for _ in range(_MOST_PAGES):
             request = self._http.build_request("GET", url, headers=_own(headers))
             async with self._answer(request) as response:
-                models, next_page = read_models(await _body(response))
+                models, next_page = read_models(await self._body(response))
             found += models
             if not next_page:
                 break
@@ -110,6 +111,26 @@ class GeminiAdapter:
         finally:
             await response.aclose()
 
+    async def _body(self, response: httpx2.Response) -> bytes:
+        body = await self._read(response)
+        if response.status_code != httpx2.codes.OK:
+            raise error_of(failure_of(body, response.status_code), response.headers)
+        return body
+
+    async def _blocked_or_raise(self, response: httpx2.Response, translation: GeminiTranslation) -> Events:
+        """Return the events of an answer whose error says that a filter stopped the prompt; raise any other error."""
+        body = await self._read(response)
+        failure = failure_of(body, response.status_code)
+        if blocked_prompt(failure):
+            return translation.blocked(failure.word, failure.message, body)
+        raise error_of(failure, response.headers)
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        """Return a body that is told to people, without the key should it repeat it."""
+        with transport.transport_errors():
+            body = await response.aread()
+        return body.replace(self._key.encode(), b"***") if self._key else body
+
 
 def _own(headers: httpx2.Headers) -> list[tuple[str, str]]:
     """Return what the SDK adds to a request; the rest belongs to the one that it prepared."""
@@ -127,25 +148,3 @@ def _translation(call: Call, wire: WireRequest, response: httpx2.Response) -> Ge
         provider_request_id=response.headers.get("x-request-id", ""),
         provider_events=call.request.stream_options.provider_events,
     )
-
-
-async def _body(response: httpx2.Response) -> bytes:
-    with transport.transport_errors():
-        body = await response.aread()
-    if response.status_code != httpx2.codes.OK:
-        raise _error(response, body)
-    return body
-
-
-async def _blocked_or_raise(response: httpx2.Response, translation: GeminiTranslation) -> Events:
-    """Return the events of an answer whose error says that a filter stopped the prompt; raise any other error."""
-    with transport.transport_errors():
-        body = await response.aread()
-    failure = failure_of(body, response.status_code)
-    if blocked_prompt(failure):
-        return translation.blocked(failure.word, failure.message, body)
-    raise _error(response, body)
-
-
-def _error(response: httpx2.Response, body: bytes) -> AdapterError:
-    return error_of(failure_of(body, response.status_code), response.headers)
