@@ -172,4 +172,4 @@ def _read_ahead(path: Path) -> None:
             while file.read(_READ_AHEAD):
                 pass
     except OSError as error:
-        raise UnavailableError(f"the local model cannot be read: {error}", retryable=False) from error
+        raise UnavailableError(f"the local model cannot be read: {error.strerror}", retryable=False) from error
