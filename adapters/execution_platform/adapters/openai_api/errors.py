@@ -146,7 +146,7 @@ class _Told:
     def words(self) -> frozenset[str]:
         inner = self.raw.get("innererror") or self.raw.get("inner_error")
         inner_code = inner.get("code") if isinstance(inner, dict) else None
-        return frozenset(word.lower() for word in (self.code, self.type, inner_code) if isinstance(word, str))
+        return frozenset(word.lower() for word in (self.code, self.type, inner_code) if isinstance(word, str) and word)
 
 
 def map_error(error: Exception) -> errors.AdapterError:
