@@ -81,7 +81,7 @@ class Router:
             )
         target = self._default_of(provider)
         why = "the request names no model; this is the first provider that has what it needs"
-        if not self._providers.spec(provider).needs_key:
+        if not self._providers.spec(provider).needs_key and self._providers.config(provider).api_key is None:
             why = "the request names no model and no provider's key is set; this one runs without"
         return self._told(target, why)
 
