@@ -253,6 +253,7 @@ async def test_a_cut_stream_is_broken_after_what_it_said(ending: str) -> None:
     async with against(cut) as (adapter, _):
         events, error = await failed(adapter)
     assert type(error) is errors.StreamBrokenError
+    assert (error.provider_status, error.provider_request_id) == (200, "req_2")
     assert folded(events).message.content[0].text.text == "Hel"
 
 

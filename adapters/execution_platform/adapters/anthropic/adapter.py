@@ -18,7 +18,7 @@ from execution_platform.adapters.anthropic.request import WireRequest, build_cou
 from execution_platform.adapters.anthropic.stream import AnswerContext, MessagesTranslation
 from execution_platform.adapters.errors import AdapterError, ProtocolError
 from execution_platform.adapters.spi import Call, Events, ProviderConfig, TokenCount
-from execution_platform.adapters.transport import http_client, read_whole, transport_errors
+from execution_platform.adapters.transport import http_client, read_whole, transport_errors, with_request_id
 from execution_platform.v1 import catalog_pb2
 
 __all__ = ["API_VERSION", "DEFAULT_BASE_URL", "AnthropicAdapter"]
@@ -196,6 +196,8 @@ async def _read(response: httpx2.Response, translation: MessagesTranslation) -> 
                 return
         yield translation.end()
     except AdapterError as error:
+        with_request_id(error, request_id_of(response.headers))
+        error.provider_status = error.provider_status or response.status_code
         if error.events:
             yield error.events
         raise
