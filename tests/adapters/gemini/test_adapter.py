@@ -11,6 +11,7 @@ from tests.adapters.gemini.upstream import Exchange, Handler, Upstream, upstream
 
 from execution_platform.adapters import errors
 from execution_platform.adapters.gemini import PROVIDERS, GeminiAdapter
+from execution_platform.adapters.gemini.preparation import Preparation
 from execution_platform.adapters.spi import (
     Adapter,
     Call,
@@ -125,6 +126,20 @@ async def test_nothing_of_the_process_environment_counts(monkeypatch: pytest.Mon
     assert server.seen[0].headers["x-goog-api-key"] == KEY
     assert server.seen[0].target.startswith(f"/base/v1beta/models/{MODEL}:")
     assert "other" not in str(server.seen[0].headers)
+
+
+async def test_preparing_a_request_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's own request never leaves the process, not even to a proxy that the environment names."""
+    async with upstream(hello) as server:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, server.url)
+        preparation = Preparation(KEY, "http://gemini.example", "v1beta")
+        url, headers = await preparation.method(MODEL, "generateContent")
+        await preparation.aclose()
+        await preparation.aclose()
+    assert url == f"http://gemini.example/v1beta/models/{MODEL}:generateContent"
+    assert dict(headers)["x-goog-api-key"] == KEY
+    assert server.seen == []
 
 
 async def test_each_model_has_its_own_address() -> None:

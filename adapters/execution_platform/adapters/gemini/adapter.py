@@ -73,13 +73,13 @@ class GeminiAdapter:
         url, headers = await self._preparation.models()
         found: list[catalog_pb2.Model] = []
         for _ in range(_MOST_PAGES):
-            request = self._http.build_request("GET", url, headers=_own(headers))
+            request = self._http.build_request("GET", url, headers=headers)
             async with self._answer(request) as response:
                 models, next_page = read_models(await self._body(response))
             found += models
             if not next_page:
                 break
-            url = url.copy_merge_params({"pageToken": next_page})
+            url = str(httpx2.URL(url).copy_merge_params({"pageToken": next_page}))
         return found
 
     async def aclose(self) -> None:
@@ -91,8 +91,8 @@ class GeminiAdapter:
     async def _sent(self, wire: WireRequest, model: str) -> AsyncIterator[httpx2.Response]:
         url, headers = await self._prepared(model, wire.method)
         if wire.query:
-            url = url.copy_with(query=wire.query.encode())
-        request = self._http.build_request("POST", url, headers=_own(headers), content=wire.body)
+            url = f"{url}?{wire.query}"
+        request = self._http.build_request("POST", url, headers=headers, content=wire.body)
         async with self._answer(request) as response:
             yield response
 
@@ -130,14 +130,6 @@ class GeminiAdapter:
         with transport.transport_errors():
             body = await response.aread()
         return body.replace(self._key.encode(), b"***") if self._key else body
-
-
-def _own(headers: httpx2.Headers) -> list[tuple[str, str]]:
-    """Return what the SDK adds to a request; the rest belongs to the one that it prepared."""
-    return [(name, value) for name, value in headers.multi_items() if name not in _FROM_THE_CLIENT]
-
-
-_FROM_THE_CLIENT = frozenset({"host", "content-length", "accept-encoding", "connection", "transfer-encoding"})
 
 
 def _translation(call: Call, wire: WireRequest, response: httpx2.Response) -> GeminiTranslation:

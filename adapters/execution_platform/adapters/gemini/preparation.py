@@ -26,19 +26,28 @@ _MOST_KEPT = 256
 #: The call of a model that the SDK is asked to prepare; its siblings differ in the last word of the path.
 _ASKED = ":countTokens"
 
-Prepared = tuple[httpx2.URL, httpx2.Headers]
+#: What the client that sends a request adds by itself.
+_FROM_THE_CLIENT = frozenset({"host", "content-length", "accept-encoding", "connection", "transfer-encoding"})
+
+#: An address and the headers for it.
+Prepared = tuple[str, list[tuple[str, str]]]
 
 
 class _Keeper(httpx2.AsyncBaseTransport):
     """Keeps the request that it is given and answers an empty object. Nothing is sent."""
 
     def __init__(self) -> None:
-        self.kept: httpx2.Request | None = None
+        self._kept: httpx2.Request | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Keep a request."""
-        self.kept = request
+        self._kept = request
         return httpx2.Response(200, json={})
+
+    def take(self) -> httpx2.Request | None:
+        """Return the request that was kept, and forget it."""
+        kept, self._kept = self._kept, None
+        return kept
 
 
 class _Nobody(httpx2.BaseTransport):
@@ -80,13 +89,13 @@ class Preparation:
         prepared = self._prepared.get(model)
         if prepared is None:
             prepared = await self._prepare(lambda client: client.models.count_tokens(model=model, contents="-"))
-            if not prepared[0].path.endswith(_ASKED):
+            if not prepared[0].endswith(_ASKED):
                 raise InvalidRequestError(f"{model!r} cannot be the name of a model", field="model")
             if len(self._prepared) >= _MOST_KEPT:
                 self._prepared.clear()
-            self._prepared[model] = prepared
+            prepared = self._prepared[model] = (prepared[0].removesuffix(_ASKED), prepared[1])
         url, headers = prepared
-        return url.copy_with(path=url.path.removesuffix(_ASKED) + ":" + name), headers
+        return f"{url}:{name}", headers
 
     async def models(self) -> Prepared:
         """Return address and headers of the list of models. Raises like method."""
@@ -98,10 +107,11 @@ class Preparation:
                 await ask(self._sdk())
             except (ValueError, httpx2.InvalidURL) as error:
                 raise InvalidRequestError(f"the Gemini SDK refuses the model's name: {error}", field="model") from error
-            request = self._keeper.kept
+            request = self._keeper.take()
         if request is None:
             raise NotConfiguredError("the Gemini SDK sent nothing")
-        return request.url, request.headers
+        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _FROM_THE_CLIENT]
+        return str(request.url), headers
 
     def _sdk(self) -> AsyncClient:
         if self._client is None:
@@ -109,8 +119,9 @@ class Preparation:
                 raise NotConfiguredError("no key for Gemini: set EP_GEMINI_API_KEY")
             if self._api_key.startswith("auth_tokens/"):
                 raise NotConfiguredError("EP_GEMINI_API_KEY is an ephemeral token, which only the Live API takes")
-            sending = httpx2.AsyncClient(transport=self._keeper)
-            blocking = httpx2.Client(transport=_Nobody())
+            # Not of the environment: a proxy named there would be given the request instead of the transport.
+            sending = httpx2.AsyncClient(transport=self._keeper, trust_env=False)
+            blocking = httpx2.Client(transport=_Nobody(), trust_env=False)
             self._http = (sending, blocking)
             # Everything is said here, so that no GOOGLE_* or GEMINI_* variable of the process counts.
             client = genai.Client(
