@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from execution_platform.adapters.errors import AdapterError
@@ -31,6 +32,7 @@ def check_translation(
     whole: bytes | None = None,
     error: type[AdapterError] | None = None,
     family: str = "",
+    exact_usage: bool = True,
     seeds: Sequence[int] = range(5),
     compare: Callable[[Answer, Answer], None] = same_answer,
 ) -> Answer:
@@ -46,6 +48,7 @@ def check_translation(
         whole: an unstreamed answer's body. Given with `stream` it must say the same.
         error: the answer tells an error, of this class.
         family: the family that every block must name; default: any.
+        exact_usage: as for check_stream.
         seeds: seeds of the random cuts and damages.
         compare: compares the streamed answer with the whole one; raises ConformanceError.
 
@@ -53,85 +56,90 @@ def check_translation(
         ConformanceError: a promise is broken.
     """
     require(stream is not None or whole is not None, "give a stream, a whole body, or both")
+    check = _Check(make, error, family, exact_usage, seeds)
     answers: list[Answer] = []
     if stream is not None:
-        answers.append(_check_streamed(make, stream, error, family, seeds))
+        answers.append(check.streamed(stream))
     if whole is not None:
-        answers.append(_check_whole(make, whole, error, family, seeds))
+        answers.append(check.whole(whole))
     if len(answers) == 2:
         compare(*answers)
     return answers[0]
-
-
-def _check_streamed(
-    make: Callable[[], Translation],
-    stream: bytes,
-    error: type[AdapterError] | None,
-    family: str,
-    seeds: Sequence[int],
-) -> Answer:
-    answer = _fed(make(), [stream], family)
-    _require_outcome(answer, error)
-    for seed in seeds:
-        again = _fed(make(), list(_cut(stream, seed)), family)
-        _require_alike(answer, again, f"the stream whole and cut at random (seed {seed})")
-    if len(stream) <= _BYTEWISE:
-        again = _fed(make(), [stream[at : at + 1] for at in range(len(stream))], family)
-        _require_alike(answer, again, "the stream whole and byte by byte")
-    for seed in seeds:
-        end = random.Random(seed).randrange(len(stream) + 1)  # noqa: S311  # not a secret
-        early = _fed(make(), [stream[:end]], family)
-        if early.error is None:
-            _require_same_content(answer, early, f"the stream whole and ended early at byte {end} without an error")
-        with _whatever_it_says():
-            _fed(make(), list(_cut(_damaged(stream, seed), seed)), family)
-    return answer
-
-
-def _check_whole(
-    make: Callable[[], Translation],
-    body: bytes,
-    error: type[AdapterError] | None,
-    family: str,
-    seeds: Sequence[int],
-) -> Answer:
-    answer = _read(make(), body, family)
-    _require_outcome(answer, error)
-    for seed in seeds:
-        end = random.Random(seed).randrange(len(body))  # noqa: S311  # not a secret
-        if body[end:].strip():
-            early = _read(make(), body[:end], family)
-            require(early.error, f"a body that ends early, at byte {end}, is read without an error")
-        with _whatever_it_says():
-            _read(make(), _damaged(body, seed), family)
-    return answer
 
 
 class _ForeignError(ConformanceError):
     """Something that is no AdapterError came out of a translation."""
 
 
-def _fed(translation: Translation, pieces: Sequence[bytes], family: str) -> Answer:
-    lists: list[Events] = []
-    error: AdapterError | None = None
-    try:
-        for piece in pieces:
-            lists += _some(_only_adapter_errors(translation.feed, piece))
-        lists += _some(_only_adapter_errors(translation.end))
-    except AdapterError as raised:
-        error = raised
-        lists += _some(raised.events)
-    answer = check_stream(lists, complete=error is None, family=family)
-    answer.error = error
-    return answer
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """How the bytes of one answer are to be read."""
 
+    make: Callable[[], Translation]
+    error: type[AdapterError] | None
+    family: str
+    exact_usage: bool
+    seeds: Sequence[int]
 
-def _read(translation: Translation, body: bytes, family: str) -> Answer:
-    try:
-        events = _only_adapter_errors(translation.whole, body)
-    except AdapterError as raised:
-        return Answer(error=raised)
-    return check_stream([events], family=family)
+    def streamed(self, stream: bytes) -> Answer:
+        answer = self._fed([stream])
+        self._require_outcome(answer)
+        for seed in self.seeds:
+            again = self._fed(list(_cut(stream, seed)))
+            _require_alike(answer, again, f"the stream whole and cut at random (seed {seed})")
+        if len(stream) <= _BYTEWISE:
+            again = self._fed([stream[at : at + 1] for at in range(len(stream))])
+            _require_alike(answer, again, "the stream whole and byte by byte")
+        for seed in self.seeds:
+            end = random.Random(seed).randrange(len(stream) + 1)  # noqa: S311  # not a secret
+            early = self._fed([stream[:end]])
+            if early.error is None:
+                what = f"the stream whole and ended early at byte {end} without an error"
+                _require_same_content(answer, early, what)
+            with _whatever_it_says():
+                self._fed(list(_cut(_damaged(stream, seed), seed)))
+        return answer
+
+    def whole(self, body: bytes) -> Answer:
+        answer = self._read(body)
+        self._require_outcome(answer)
+        for seed in self.seeds:
+            end = random.Random(seed).randrange(len(body) + 1)  # noqa: S311  # not a secret
+            if body[end:].strip():
+                early = self._read(body[:end])
+                require(early.error, f"a body that ends early, at byte {end}, is read without an error")
+            with _whatever_it_says():
+                self._read(_damaged(body, seed))
+        return answer
+
+    def _fed(self, pieces: Sequence[bytes]) -> Answer:
+        translation = self.make()
+        lists: list[Events] = []
+        error: AdapterError | None = None
+        try:
+            for piece in pieces:
+                lists += _some(_only_adapter_errors(translation.feed, piece))
+            lists += _some(_only_adapter_errors(translation.end))
+        except AdapterError as raised:
+            error = raised
+            lists += _some(raised.events)
+        answer = check_stream(lists, complete=error is None, family=self.family, exact_usage=self.exact_usage)
+        answer.error = error
+        return answer
+
+    def _read(self, body: bytes) -> Answer:
+        try:
+            events = _only_adapter_errors(self.make().whole, body)
+        except AdapterError as raised:
+            return Answer(error=raised)
+        return check_stream([events], family=self.family, exact_usage=self.exact_usage)
+
+    def _require_outcome(self, answer: Answer) -> None:
+        if self.error is None:
+            require(answer.error is None, f"it failed: {type(answer.error).__name__}: {answer.error}")
+        else:
+            wanted = isinstance(answer.error, self.error)
+            require(wanted, f"{self.error.__name__} was to be raised, not {answer.error!r}")
 
 
 def _some(events: Events) -> list[Events]:
@@ -148,13 +156,6 @@ def _only_adapter_errors(function: Callable[..., _T], *arguments: bytes) -> _T:
         raise _ForeignError(
             f"{function.__qualname__} raised {type(error).__name__} ({error}){piece}; only AdapterError may escape"
         ) from error
-
-
-def _require_outcome(answer: Answer, error: type[AdapterError] | None) -> None:
-    if error is None:
-        require(answer.error is None, f"it failed: {type(answer.error).__name__}: {answer.error}")
-    else:
-        require(isinstance(answer.error, error), f"{error.__name__} was to be raised, not {answer.error!r}")
 
 
 @contextlib.contextmanager
