@@ -196,6 +196,15 @@ def test_reasoning_takes_the_form_that_the_model_knows(
     assert (body.get("thinking"), told) == (thinking, notices)
 
 
+def test_a_small_limit_leaves_no_room_for_thinking() -> None:
+    """A budget needs 1024 tokens below the limit; without that room thinking is left out and told."""
+    asked = request(sampling=chat_pb2.Sampling(max_output_tokens=500), reasoning=chat_pb2.Reasoning(enabled=True))
+    body, notices = built(asked, OLD)
+    assert ("thinking" in body, notices) == (False, [(DROPPED, "reasoning")])
+    asked.reasoning.budget_tokens = 5000
+    assert built(asked, OTHER)[0]["thinking"] == {"type": "enabled", "budget_tokens": 5000}
+
+
 @pytest.mark.parametrize(
     ("model", "effort", "config", "notices"),
     [
@@ -302,6 +311,10 @@ def test_allowed_tools_are_the_only_ones_shown() -> None:
     assert notices == [(ADJUSTED, "tool_choice.allowed_names")]
     with pytest.raises(InvalidRequestError):
         built(request(tools=[function("f")], tool_choice=choice))
+    server = chat_pb2.Tool(mcp_server=chat_pb2.McpServerTool(name="g", url="https://mcp.example/"))
+    search = chat_pb2.Tool(provider=chat_pb2.ProviderTool(type="web_search_20250305", name="f"))
+    body, _ = built(request(tools=[server, search], tool_choice=choice))
+    assert [tool["type"] for tool in body["tools"]] == ["mcp_toolset"]
 
 
 def test_tools_of_the_provider_and_of_others() -> None:

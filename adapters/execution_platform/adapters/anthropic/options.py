@@ -115,6 +115,11 @@ def _thinking(
             "reasoning.budget_tokens", "the model takes no budget; it thinks as much as it finds right"
         )
         return {"type": "adaptive"}
+    if not facts.listed and budget is not None:
+        return {"type": "enabled", "budget_tokens": budget}
+    if max_tokens <= _LEAST_BUDGET:
+        notices.param_dropped("reasoning", f"thinking needs more than {_LEAST_BUDGET} max_output_tokens")
+        return None
     return {"type": "enabled", "budget_tokens": _budget(budget, max_tokens, notices)}
 
 
