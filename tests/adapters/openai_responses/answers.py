@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from tests.adapters.recordings import Record, body_of, records
 
@@ -87,7 +89,7 @@ def answered(record: Record) -> chat_pb2.CompleteChatResponse:
     return answer_to(body_of(record), record)
 
 
-def stream_of(*events: dict[str, object]) -> bytes:
+def stream_of(*events: Mapping[str, Any]) -> bytes:
     """A stream of events, as OpenAI frames them."""
     return b"".join(
         b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), json.dumps(event).encode()) for event in events

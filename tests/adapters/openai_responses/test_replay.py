@@ -79,7 +79,7 @@ def test_a_call_follows_its_reasoning_and_is_answered(record: Record) -> None:
 
 def test_parts_of_one_item_go_back_as_one() -> None:
     """Several summaries and texts of one reasoning item, and the parts of one message, become one item again."""
-    items = [
+    items: list[dict[str, Any]] = [
         {
             "id": "rs_1",
             "type": "reasoning",
@@ -108,7 +108,7 @@ def test_parts_of_one_item_go_back_as_one() -> None:
 
 def test_neighbours_of_one_id_stay_two_items() -> None:
     """Two reasoning items that share an id, as xAI gives them, go back as two."""
-    items = [
+    items: list[dict[str, Any]] = [
         {
             "id": "rs_1",
             "type": "reasoning",
