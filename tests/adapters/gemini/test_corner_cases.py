@@ -385,3 +385,58 @@ def test_notices_follow_the_start() -> None:
 def test_a_done_mark_is_no_chunk() -> None:
     """The end mark that some servers add in OpenAI's manner is passed over."""
     assert streamed([sse(parts('{"text":"a"}'), END, "[DONE]")]).text() == "a"
+
+
+def test_log_probabilities_without_text_are_kept() -> None:
+    """Probabilities that a chunk without text brings are of the last text, or of an empty one if there is none."""
+    result = '{"chosenCandidates":[{"token":"a","logProbability":-0.5}]}'
+    late = answer_of(parts('{"text":"a"}'), f'{{"candidates":[{{"finishReason":"STOP","logprobsResult":{result}}}]}}')
+    assert [token.token for token in late.logprobs[0]] == ["a"]
+    alone = answer_of(f'{{"candidates":[{{"finishReason":"STOP","logprobsResult":{result}}}]}}')
+    assert kinds(alone) == ["text"]
+    assert [token.token for token in alone.logprobs[0]] == ["a"]
+
+
+def test_many_log_probabilities_stay_below_the_largest_event() -> None:
+    """Thousands of tokens with alternatives are spread over several events of at most 1 MiB."""
+    alternatives = ",".join(
+        '{"token":"twenty characters xx","tokenId":123456,"logProbability":-1.5}' for _ in range(20)
+    )
+    chosen = ",".join(f'{{"token":"{number}","logProbability":-0.5}}' for number in range(3_000))
+    places = ",".join(f'{{"candidates":[{alternatives}]}}' for _ in range(3_000))
+    result = f'{{"chosenCandidates":[{chosen}],"topCandidates":[{places}]}}'
+    rest = f',"finishReason":"STOP","logprobsResult":{result}'
+    answer = whole(parts('{"text":"a"}', rest=rest).encode())
+    assert [token.token for token in answer.logprobs[0]] == [str(number) for number in range(3_000)]
+
+
+def test_a_thought_with_more_to_say_is_a_block_of_its_own() -> None:
+    """A thought whose part has further keys keeps them, and the thoughts around it do not join it."""
+    answer = answer_of(
+        parts('{"text":"a","thought":true}'), parts('{"text":"b","thought":true,"partMetadata":{"x":1}}'), END
+    )
+    assert [block.thinking.text for block in answer.blocks] == ["a", "b"]
+    assert answer.blocks[1].provider_metadata_json == '{"partMetadata":{"x":1}}'
+
+
+def test_calls_of_googles_tools_without_name_or_id_are_blocks() -> None:
+    """A call of Google's own tools that tells neither id nor type is kept, with an id that is flagged."""
+    answer = answer_of(parts('{"toolCall":{"args":{"q":1}}}', '{"toolResponse":{"response":{}}}'), END)
+    call = answer.blocks[0].tool_call
+    assert (call.arguments_json, call.call_id_minted, call.provider_type) == ('{"q":1}', True, "toolCall")
+    assert answer.blocks[1].tool_result.structured_content_json == "{}"
+
+
+def test_a_nameless_call_that_continues_nothing_is_kept() -> None:
+    """A function call without a name, where none is open, is an opaque block."""
+    answer = answer_of(parts('{"functionCall":{}}'), END)
+    assert [(block.opaque.type, block.opaque.json) for block in answer.blocks] == [
+        ("functionCall", '{"functionCall":{}}')
+    ]
+
+
+def test_data_that_is_not_base64_breaks_the_protocol() -> None:
+    """Inline data that cannot be decoded is an error, not a smaller picture."""
+    one = translation()
+    with pytest.raises(ProtocolError):
+        one.feed(sse(parts('{"inlineData":{"mimeType":"image/png","data":"%%%"}}')))

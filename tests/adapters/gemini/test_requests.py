@@ -488,3 +488,52 @@ def test_the_request_is_not_changed() -> None:
     before = request.SerializeToString(deterministic=True)
     build_request(Call(request, NEW))
     assert request.SerializeToString(deterministic=True) == before
+
+
+def test_blocks_of_other_kinds() -> None:
+    """A refusal goes as text, Gemini's own opaque part as it stood, and a cache hint has no place."""
+    request = chat_pb2.ChatRequest(
+        messages=[
+            user(text("a", cache_hint=content_pb2.CacheHint())),
+            assistant(
+                content_pb2.ContentBlock(refusal=content_pb2.RefusalBlock(text="no")),
+                content_pb2.ContentBlock(opaque=content_pb2.OpaqueBlock(json='{"new": 1.0}'), family="gemini"),
+            ),
+            user(),
+        ]
+    )
+    wire = build_request(Call(request, NEW))
+    assert json.loads(wire.body)["contents"][1]["parts"] == [{"text": "no"}, {"new": 1.0}]
+    assert b'{"new": 1.0}' in wire.body
+    assert [notice.field for notice in wire.notices.items] == ["cache_hint"]
+
+
+def test_free_text_arguments_are_wrapped() -> None:
+    """The free text that another provider's tool took becomes a JSON object, with a notice."""
+    call = content_pb2.ToolCallBlock(call_id="1", name="f", arguments_text="x")
+    body, notices = built(
+        chat_pb2.ChatRequest(messages=[user(), assistant(content_pb2.ContentBlock(tool_call=call)), user(result("1"))]),
+        OLD,
+    )
+    assert body["contents"][1]["parts"] == [{"functionCall": {"name": "f", "args": {"input": "x"}}}]
+    assert notices == [("PARAM_ADJUSTED", "messages[1].content[0].tool_call.arguments_text")]
+
+
+def test_text_beside_structured_content_is_told() -> None:
+    """Where a result has JSON and text, the JSON is sent and a notice says that the text is not."""
+    request = chat_pb2.ChatRequest(
+        messages=[user(), assistant(called("1")), user(result("1", text("a"), structured_content_json="{}"))]
+    )
+    body, notices = built(request, OLD)
+    assert body["contents"][2]["parts"][0]["functionResponse"]["response"] == {}
+    assert notices == [("BLOCK_DROPPED", "messages[2].content[0].tool_result.content")]
+
+
+def test_media_options_without_a_place_are_told() -> None:
+    """A level of detail that Gemini does not know, and a wish for citations, are left out with notices."""
+    media = content_pb2.MediaBlock(mime_type="image/png", data=b"x", detail="original", citations=True)
+    _, notices = built(chat_pb2.ChatRequest(messages=[user(content_pb2.ContentBlock(media=media))]))
+    assert notices == [
+        ("PARAM_DROPPED", "messages[0].content[0].media.detail"),
+        ("PARAM_DROPPED", "messages[0].content[0].media.citations"),
+    ]
