@@ -105,7 +105,7 @@ class OpenAIAdapter:
         self._dialect = dialect
         self._address = _Address.of(dialect, config)
         self._api: Api | None = _api(config.options.get("api", ""))
-        self._http = http_client(config.timeouts)
+        self._http = http_client(config.timeouts, self._address.base_url)
         key = config.api_key.get_secret_value() if config.api_key else ""
         self._headers = _headers(dialect, config, key)
         self._client = _Client(
@@ -245,7 +245,7 @@ def _ended(
 
 async def _body_of(response: httpx2.Response) -> bytes:
     try:
-        with transport_errors():
+        with transport_errors(answering=True):
             return await response.aread()
     finally:
         await response.aclose()

@@ -20,6 +20,7 @@ class Event(msgspec.Struct):
     """The union of what events hold; objects stay raw."""
 
     type: str = ""
+    item_id: str = ""
     delta: Any = None
     output_index: int = 0
     content_index: int = 0
@@ -42,7 +43,7 @@ _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 _RAW = ("item", "part", "annotation", "response", "error")
 _NUMBERS = ("output_index", "content_index", "summary_index")
-_STRINGS = ("type", "text", "refusal", "input", "code", "partial_image_b64")
+_STRINGS = ("type", "item_id", "text", "refusal", "input", "code", "partial_image_b64")
 
 #: Events that bring words of a part in pieces: the part's group and kind.
 DELTAS: Mapping[str, tuple[str, str]] = {
@@ -100,7 +101,7 @@ def words(items: OutputItems, event: Event, kind: tuple[str, str]) -> None:
     if isinstance(event.delta, str):
         group, name = kind
         position = event.summary_index if group == "summary" else event.content_index
-        part = items.part(event.output_index, group, position, name)
+        part = items.part(event.output_index, group, position, name, event.item_id)
         items.words(part, event.delta, logprobs_of(event.logprobs) if event.logprobs else ())
 
 
@@ -108,7 +109,7 @@ def _words_done(items: OutputItems, event: Event, _: bytes) -> None:
     group, kind = _DONES[event.type]
     text = event.refusal if kind == "refusal" else event.text
     position = event.summary_index if group == "summary" else event.content_index
-    part = items.part(event.output_index, group, position, kind)
+    part = items.part(event.output_index, group, position, kind, event.item_id)
     if text is not None:
         items.all_words(part, text, logprobs_of(event.logprobs) if event.logprobs and not part.logprobs else ())
 

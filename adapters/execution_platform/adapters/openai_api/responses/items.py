@@ -111,11 +111,12 @@ class OutputItems:
         elif item.kind not in ("message", "reasoning", *CALLS, *OUTPUTS):
             self._open_opaque(item)
 
-    def part(self, index: int, group: str, position: int, kind: str) -> Part:
+    def part(self, index: int, group: str, position: int, kind: str, item_id: str = "") -> Part:
         """Return a part, begun if need be. ``group`` is content or summary."""
         item = self._items.get(index)
         if item is None or item.done:
             item = self._new(index, {})
+            item.id = item_id
             item.kind = "reasoning" if kind in ("reasoning_text", "summary_text") else "message"
         part = item.parts.get((group, position))
         return part or self._open_part(item, group, position, kind)
