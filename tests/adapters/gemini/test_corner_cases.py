@@ -440,3 +440,14 @@ def test_data_that_is_not_base64_breaks_the_protocol() -> None:
     one = translation()
     with pytest.raises(ProtocolError):
         one.feed(sse(parts('{"inlineData":{"mimeType":"image/png","data":"%%%"}}')))
+
+
+def test_what_a_later_chunk_tells_of_the_answer_is_kept() -> None:
+    """A model or an id that comes after the start stands in the route and the metadata of the end."""
+    answer = answer_of(
+        '{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}',
+        '{"candidates":[{"finishReason":"STOP"}],"modelVersion":"m-1","responseId":"late"}',
+    )
+    assert answer.finished is not None
+    assert answer.finished.route.served_model == "m-1"
+    assert json.loads(answer.finished.provider_metadata_json) == {"responseId": "late"}

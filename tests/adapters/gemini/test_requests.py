@@ -537,3 +537,24 @@ def test_media_options_without_a_place_are_told() -> None:
         ("PARAM_DROPPED", "messages[0].content[0].media.detail"),
         ("PARAM_DROPPED", "messages[0].content[0].media.citations"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "sampling"),
+    [
+        ("gemini-2.5-flash", True),
+        ("gemini-3.1-pro-preview", True),
+        ("gemini-3.5-flash", True),
+        ("gemini-3.5-flash-lite", False),
+        ("gemini-3.6-flash", False),
+        ("models/gemini-3.8-flash", False),
+        ("gemini-flash-latest", False),
+        ("gemini-4-anything", False),
+        ("tunedModels/mine", True),
+    ],
+)
+def test_which_models_take_a_temperature(model: str, *, sampling: bool) -> None:
+    """Newer models ignore or refuse sampling values, so these are left out; unknown names get what was asked."""
+    config, notices = config_of(chat_pb2.ChatRequest(sampling=chat_pb2.Sampling(temperature=0)), model)
+    assert ("temperature" in config) is sampling
+    assert (notices == []) is sampling

@@ -41,7 +41,7 @@ class GeminiAdapter:
         self._key = key
         self._preparation = Preparation(key, base_url, version)
         self._files_url = f"{base_url.rstrip('/')}/{version}/"
-        self._http = transport.http_client(config.timeouts)
+        self._http = transport.http_client(config.timeouts, base_url)
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run one attempt. Raises AdapterError."""
@@ -127,7 +127,7 @@ class GeminiAdapter:
 
     async def _read(self, response: httpx2.Response) -> bytes:
         """Return a body that is told to people, without the key should it repeat it."""
-        with transport.transport_errors():
+        with transport.transport_errors(answering=True):
             body = await response.aread()
         return body.replace(self._key.encode(), b"***") if self._key else body
 

@@ -66,9 +66,9 @@ class Facts:
 
 _OLD = Facts()
 
-#: First match counts. A name that matches nothing is taken for one of the newest kind.
+#: First match counts.
 _FACTS: tuple[tuple[re.Pattern[str], Facts], ...] = (
-    (re.compile(r"^(gemini-(1|2\.0)|gemma|learnlm|aqa|text-|imagen|gemini-2\.5-flash-image|.*-tts$)"), _OLD),
+    (re.compile(r"^(gemini-(1\.|2\.0)|gemma|learnlm|aqa|text-|imagen|gemini-2\.5-flash-image|.*-tts$)"), _OLD),
     (re.compile(r"^gemini-2\.5-pro"), Facts(budget=(128, 32_768))),
     (re.compile(r"^gemini-2\.5-flash-lite"), Facts(budget=(512, 24_576), can_stop_thinking=True)),
     (re.compile(r"^gemini-2\.5"), Facts(budget=(1, 24_576), can_stop_thinking=True)),
@@ -81,11 +81,16 @@ _FACTS: tuple[tuple[re.Pattern[str], Facts], ...] = (
         Facts(levels=_ALL_LEVELS, signed_calls=True, media_in_results=True, sampling=False),
     ),
     (re.compile(r"^gemini-3(\.[0-5])?-flash"), Facts(levels=_ALL_LEVELS, signed_calls=True, media_in_results=True)),
+    (
+        re.compile(r"^gemini-(3\.[6-9]|[4-9]|\d\d|flash(-lite)?-latest)"),
+        Facts(levels=_NO_MINIMAL, signed_calls=True, media_in_results=True, sampling=False),
+    ),
 )
-_NEWEST = Facts(levels=_NO_MINIMAL, signed_calls=True, media_in_results=True, sampling=False)
+#: A name that says nothing: what it cannot take, its own server will tell.
+_UNKNOWN = Facts(levels=_NO_MINIMAL, signed_calls=True, media_in_results=True)
 
 
 def facts_of(model: str) -> Facts:
     """Return what is known of a model, by its name with or without ``models/``."""
     name = model.rsplit("/", 1)[-1].lower()
-    return next((facts for pattern, facts in _FACTS if pattern.match(name)), _NEWEST)
+    return next((facts for pattern, facts in _FACTS if pattern.match(name)), _UNKNOWN)

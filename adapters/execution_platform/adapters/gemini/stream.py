@@ -98,6 +98,7 @@ class GeminiTranslation:
         self._recognised = False
         self._answered = False
         self._served_model = ""
+        self._response_id = ""
         self._usage_raw = b""
         self._usage_told = b""
         self._usage: usage_pb2.Usage | None = None
@@ -226,8 +227,9 @@ class GeminiTranslation:
         self._verbatim(data)
         if usage is not None:
             self._usage_raw = bytes(usage)
-        for key in ("modelVersion", "responseId"):
-            fields.pop(key, None)
+        if text(fields.get("responseId")) == self._response_id:
+            fields.pop("responseId", None)
+        self._served_model = text(fields.pop("modelVersion", None)) or self._served_model
         if "promptFeedback" in fields:
             self._feedback = fields.pop("promptFeedback")
         self._top.update(fields)
@@ -285,6 +287,7 @@ class GeminiTranslation:
             return
         self._started = True
         self._served_model = model_version
+        self._response_id = response_id
         self._parts.id_prefix = _UNSAFE_IN_ID.sub("", response_id or self._request_id) or "0"
         started = chat_pb2.Started(
             route=self._route(),
