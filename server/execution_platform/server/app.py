@@ -13,7 +13,6 @@ from pathlib import Path
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from execution_platform.adapters.registry import Registry
 from execution_platform.server.chat.admission import Admission
@@ -25,6 +24,7 @@ from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
+from execution_platform.server.services.reflection import add_reflection
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
 
@@ -146,8 +146,7 @@ class App:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if settings.reflection:
-            names = (_CHAT, _CATALOG, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, server)
+            add_reflection((_CHAT, _CATALOG, health.SERVICE_NAME), server)
         self.address = self._bind(server)
         return server
 
