@@ -161,12 +161,12 @@ def _partial_image(items: OutputItems, event: Event, data: bytes) -> None:
 
 def _audio(items: OutputItems, event: Event, _: bytes) -> None:
     if isinstance(event.delta, str):
-        items.audio(event.delta)
+        items.audio.data(event.delta)
 
 
 def _transcript(items: OutputItems, event: Event, _: bytes) -> None:
     if isinstance(event.delta, str):
-        items.transcript(event.delta)
+        items.audio.transcript(event.delta)
 
 
 HANDLERS: Mapping[str, Callable[[OutputItems, Event, bytes], None]] = {

@@ -8,17 +8,14 @@ verbatim follows, or a media block for an image. Everything else is an opaque bl
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
-from execution_platform.adapters.errors import ProtocolError
 from execution_platform.adapters.openai_api.responses.citations import citation_of, logprobs_of
 from execution_platform.adapters.openai_api.responses.kinds import CALLS, OUTPUTS, is_clients
+from execution_platform.adapters.openai_api.responses.media import AudioBlock, image_block
 from execution_platform.adapters.openai_api.responses.raw import (
     Fields,
     elements_of,
@@ -28,51 +25,12 @@ from execution_platform.adapters.openai_api.responses.raw import (
     text_of,
     word,
 )
+from execution_platform.adapters.openai_api.responses.state import WORDS, Item, Part, arguments_of, missing, rest_of
 from execution_platform.v1 import content_pb2
 
-__all__ = ["OutputItems", "Part"]
+__all__ = ["OutputItems"]
 
 Block = content_pb2.ContentBlock
-
-#: Where each kind of part keeps its words.
-_WORDS = {"output_text": "text", "refusal": "refusal", "reasoning_text": "text", "summary_text": "text"}
-
-
-@dataclass(slots=True)
-class Part:
-    """A part of a message or reasoning item while it is written.
-
-    Attributes:
-        kind: its type, as in _WORDS.
-        block: index of its block.
-        position: what the metadata says of its place.
-        sent: its words that are out, in pieces.
-        citations: how many annotations are out.
-        logprobs: whether log probabilities are out.
-        complete: the server has said that it is whole.
-        rest: its keys that have no field.
-    """
-
-    kind: str
-    block: int
-    position: dict[str, int]
-    sent: list[str] = field(default_factory=list)
-    citations: int = 0
-    logprobs: bool = False
-    complete: bool = False
-    rest: Fields = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Item:
-    kind: str
-    id: str
-    fields: Fields
-    parts: dict[tuple[str, int], Part] = field(default_factory=dict)
-    block: int = -1
-    free_text: bool = False
-    sent: list[str] = field(default_factory=list)
-    done: bool = False
 
 
 class OutputItems:
@@ -81,16 +39,15 @@ class OutputItems:
     Attributes:
         client_calls: the caller has to run a tool.
         refused: the model refused, in words.
+        audio: writes the spoken answer.
         custom_tools: whether the request declared tools that take free text; None: not known. xAI uses the type of
             their calls for tools of its own as well.
     """
 
     def __init__(self, writer: AnswerWriter, audio_format: str = "") -> None:
         self._writer = writer
-        self._audio_format = audio_format
-        self._audio = -1
-        self._audio_rest = ""
-        self._items: dict[int, _Item] = {}
+        self.audio = AudioBlock(writer, audio_format)
+        self._items: dict[int, Item] = {}
         self._finished: list[tuple[str, str]] = []
         self._pending_calls: dict[str, str] = {}
         self.client_calls = False
@@ -125,7 +82,7 @@ class OutputItems:
         """Begin a part."""
         fields = fields_of(raw)
         kind = word(fields.get("type"))
-        if kind in _WORDS:
+        if kind in WORDS:
             part = self.part(index, group, position, kind)
             self._top_up(part, fields)
 
@@ -133,7 +90,7 @@ class OutputItems:
         """Complete a part."""
         fields = fields_of(raw)
         kind = word(fields.get("type"))
-        if kind in _WORDS:
+        if kind in WORDS:
             part = self.part(index, group, position, kind)
             self._fill(part, fields)
             part.complete = True
@@ -149,13 +106,13 @@ class OutputItems:
         elif part.kind == "refusal":
             self._writer.refusal(part.block, text, logprobs)
         else:
-            self._writer.thinking(part.block, text)
+            self._writer.thinking(part.block, text, logprobs)
 
     def all_words(self, part: Part, text: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
         """Append what is missing of a part's words."""
-        missing = _missing(text, part.sent)
-        if missing or logprobs:
-            self.words(part, missing, logprobs)
+        rest = missing(text, part.sent)
+        if rest or logprobs:
+            self.words(part, rest, logprobs)
 
     def annotation(self, part: Part, raw: msgspec.Raw) -> None:
         """Add an annotation to a part."""
@@ -173,35 +130,15 @@ class OutputItems:
         """Append what is missing of a call's arguments."""
         item = self._items.get(index)
         if item is not None:
-            self.arguments(index, _missing(text, item.sent))
+            self.arguments(index, missing(text, item.sent))
 
     def partial_image(self, index: int, data: str, fields: Fields) -> None:
         """Write a preview of an image."""
         item = self._items.get(index)
         metadata = {"type": msgspec.Raw(b'"image_generation_call"'), **fields}
-        self._write_image(item.id if item else "", data, metadata)
-
-    def audio(self, encoded: str) -> None:
-        """Append to the spoken answer: base64, cut anywhere."""
-        encoded = self._audio_rest + encoded
-        cut = len(encoded) // 4 * 4
-        self._audio_rest = encoded[cut:]
-        try:
-            data = base64.b64decode(encoded[:cut], validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ProtocolError("the provider sent audio that is not base64", provider_status=200) from error
-        self._writer.media(self._open_audio(), data)
-
-    def transcript(self, text: str) -> None:
-        """Append to the spoken answer's words."""
-        self._writer.media(self._open_audio(), transcript=text)
-
-    def _open_audio(self) -> int:
-        if self._audio < 0:
-            kind = f"audio/{self._audio_format}" if self._audio_format else ""
-            media = content_pb2.MediaBlock(mime_type=kind, data=b"")
-            self._audio = self._writer.open(Block(media=media))
-        return self._audio
+        block = image_block(item.id if item else "", data, metadata)
+        if block is not None:
+            self._writer.whole(block)
 
     def done(self, index: int, raw: msgspec.Raw) -> None:
         """Complete an item with all that it holds."""
@@ -216,40 +153,40 @@ class OutputItems:
         else:
             item.fields = fields
             item.id = word(fields.get("id")) or item.id
-            item.kind = word(fields.get("type")) or item.kind
+            item.kind = item.kind or word(fields.get("type"))
         self._finish(item, raw)
 
     def end(self, output: Sequence[msgspec.Raw]) -> None:
         """Take the finished answer's list of items: complete what is open, add what the stream left out."""
-        missing = []
+        untold = []
         for raw in output:
             fields = fields_of(raw)
             key = (word(fields.get("type")), word(fields.get("id")))
             if key not in self._finished:
-                missing.append((key, raw))
+                untold.append((key, raw))
         for item in self._items.values():
             if not item.done:
-                match = next((pair for pair in missing if pair[0] == (item.kind, item.id)), None)
+                match = next((pair for pair in untold if pair[0] == (item.kind, item.id)), None)
                 if match is not None:
-                    missing.remove(match)
+                    untold.remove(match)
                     item.fields = fields_of(match[1])
                     self._finish(item, match[1])
                 else:
                     self._abandon(item)
         # Where a server names its items anew in the final list, counting keeps them from being told twice.
         at = max(self._items, default=-1) + 1
-        for _, raw in missing[: max(0, len(output) - len(self._finished))]:
+        for _, raw in untold[: max(0, len(output) - len(self._finished))]:
             self.done(at, raw)
             at += 1
 
     # --- items ----------------------------------------------------------------------------------------------------
 
-    def _new(self, index: int, fields: Fields) -> _Item:
-        item = _Item(word(fields.get("type")), word(fields.get("id")), fields)
+    def _new(self, index: int, fields: Fields) -> Item:
+        item = Item(word(fields.get("type")), word(fields.get("id")), fields)
         self._items[index] = item
         return item
 
-    def _finish(self, item: _Item, raw: msgspec.Raw) -> None:
+    def _finish(self, item: Item, raw: msgspec.Raw) -> None:
         item.done = True
         self._finished.append((item.kind, item.id))
         if item.kind == "message":
@@ -266,11 +203,11 @@ class OutputItems:
             self._writer.opaque(item.block, text_of(raw))
             self._writer.stop(item.block)
 
-    def _open_opaque(self, item: _Item) -> None:
+    def _open_opaque(self, item: Item) -> None:
         block = Block(id=item.id, opaque=content_pb2.OpaqueBlock(type=item.kind))
         item.block = self._writer.open(block)
 
-    def _abandon(self, item: _Item) -> None:
+    def _abandon(self, item: Item) -> None:
         """Stop the blocks of an item whose end never came."""
         item.done = True
         self._finished.append((item.kind, item.id))
@@ -282,12 +219,12 @@ class OutputItems:
 
     # --- messages and reasoning -----------------------------------------------------------------------------------
 
-    def _open_part(self, item: _Item, group: str, position: int, kind: str) -> Part:
+    def _open_part(self, item: Item, group: str, position: int, kind: str) -> Part:
         for before in item.parts.values():
             if before.complete and self._writer.is_open(before.block):
                 self._writer.stop(before.block, joined(self._part_metadata(before)))
         place = {f"{group}_index": position}
-        early = {key: value for key, value in _rest_of(item).items() if key not in ("status", "content")}
+        early = {key: value for key, value in rest_of(item).items() if key not in ("status", "content")}
         block = Block(id=item.id, provider_metadata_json=joined({**place, **early}))
         if kind == "output_text":
             block.text.SetInParent()
@@ -300,23 +237,23 @@ class OutputItems:
         item.parts[group, position] = part
         return part
 
-    def _finish_message(self, item: _Item) -> None:
+    def _finish_message(self, item: Item) -> None:
         for position, raw in enumerate(elements_of(item.fields.get("content"))):
             fields = fields_of(raw)
             kind = word(fields.get("type"))
-            if kind in _WORDS:
+            if kind in WORDS:
                 part = item.parts.get(("content", position)) or self._open_part(item, "content", position, kind)
                 self._fill(part, fields)
             else:
                 opaque = content_pb2.OpaqueBlock(type=kind, json=text_of(raw))
-                metadata = joined({"content_index": position, **_rest_of(item)})
+                metadata = joined({"content_index": position, **rest_of(item)})
                 self._writer.whole(Block(id=item.id, opaque=opaque, provider_metadata_json=metadata))
         if not item.parts and not elements_of(item.fields.get("content")):
-            metadata = joined(_rest_of(item) | {"content": msgspec.Raw(b"[]")})
+            metadata = joined(rest_of(item) | {"content": msgspec.Raw(b"[]")})
             self._writer.whole(Block(id=item.id, text=content_pb2.TextBlock(), provider_metadata_json=metadata))
         self._stop_parts(item)
 
-    def _finish_reasoning(self, item: _Item) -> None:
+    def _finish_reasoning(self, item: Item) -> None:
         for group in ("summary", "content"):
             for position, raw in enumerate(elements_of(item.fields.get(group))):
                 fields = fields_of(raw)
@@ -332,11 +269,11 @@ class OutputItems:
             self._writer.state(last.block, "encrypted_content", encrypted.encode("utf-8", "replace"))
         self._stop_parts(item)
 
-    def _stop_parts(self, item: _Item) -> None:
+    def _stop_parts(self, item: Item) -> None:
         parts = list(item.parts.values())
         for part in parts:
             if self._writer.is_open(part.block):
-                rest = _rest_of(item) if part is parts[-1] else {}
+                rest = rest_of(item) if part is parts[-1] else {}
                 metadata = joined(self._part_metadata(part) | rest)
                 self._writer.stop(part.block, metadata or None)
 
@@ -345,7 +282,7 @@ class OutputItems:
 
     def _fill(self, part: Part, fields: Fields, kind: str = "") -> None:
         self._top_up(part, fields)
-        own = {"type", _WORDS[part.kind]}
+        own = {"type", WORDS[part.kind]}
         if part.kind == "output_text":
             own |= {"annotations", "logprobs"}
         part.rest = {key: value for key, value in fields.items() if key not in own}
@@ -354,14 +291,14 @@ class OutputItems:
 
     def _top_up(self, part: Part, fields: Fields) -> None:
         logprobs = [] if part.logprobs else logprobs_of(plain(fields.get("logprobs")))
-        text = plain(fields.get(_WORDS[part.kind]))
+        text = plain(fields.get(WORDS[part.kind]))
         self.all_words(part, text if isinstance(text, str) else "", logprobs)
         for annotation in elements_of(fields.get("annotations"))[part.citations :]:
             self.annotation(part, annotation)
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
-    def _open_call(self, item: _Item) -> None:
+    def _open_call(self, item: Item) -> None:
         call = CALLS[item.kind]
         call_id = word(item.fields.get("call_id")) or item.id
         tool_call = content_pb2.ToolCallBlock(
@@ -384,35 +321,35 @@ class OutputItems:
         if call.form in ("json", "text") and isinstance(initial, str):
             self._write_arguments(item, initial)
 
-    def _write_arguments(self, item: _Item, text: str) -> None:
+    def _write_arguments(self, item: Item, text: str) -> None:
         item.sent.append(text)
         if item.free_text:
             self._writer.arguments_text(item.block, text)
         else:
             self._writer.arguments(item.block, text)
 
-    def _executor(self, item: _Item) -> content_pb2.ToolExecutor.ValueType:
+    def _executor(self, item: Item) -> content_pb2.ToolExecutor.ValueType:
         own = item.kind == "custom_tool_call" and self.custom_tools is False
         values = {key: plain(item.fields.get(key)) for key in ("execution", "environment")}
         if not own and is_clients(item.kind, values):
             return content_pb2.TOOL_EXECUTOR_CLIENT
         return content_pb2.TOOL_EXECUTOR_PROVIDER
 
-    def _note_caller(self, item: _Item) -> None:
+    def _note_caller(self, item: Item) -> None:
         if self._executor(item) == content_pb2.TOOL_EXECUTOR_CLIENT:
             self.client_calls = True
 
-    def _finish_call(self, item: _Item, raw: msgspec.Raw) -> None:
+    def _finish_call(self, item: Item, raw: msgspec.Raw) -> None:
         if item.block < 0:
             self._open_call(item)
         self._note_caller(item)
         call = CALLS[item.kind]
-        self._write_arguments(item, _missing(_arguments_of(item), item.sent))
-        self._writer.stop(item.block, None if call.whole else joined(_rest_of(item)) or None)
+        self._write_arguments(item, missing(arguments_of(item), item.sent))
+        self._writer.stop(item.block, None if call.whole else joined(rest_of(item)) or None)
         if call.whole and not (item.kind == "image_generation_call" and self._image(item)):
             self._write_result(item, raw)
 
-    def _write_result(self, item: _Item, raw: msgspec.Raw) -> None:
+    def _write_result(self, item: Item, raw: msgspec.Raw) -> None:
         """Write the result that a call holds itself: the item, verbatim."""
         result = content_pb2.ToolResultBlock(
             call_id=word(item.fields.get("call_id")) or item.id,
@@ -424,7 +361,7 @@ class OutputItems:
         )
         self._writer.whole(Block(id=item.id, tool_result=result))
 
-    def _write_output(self, item: _Item, raw: msgspec.Raw) -> None:
+    def _write_output(self, item: Item, raw: msgspec.Raw) -> None:
         """Write an item that answers an earlier call."""
         answered = OUTPUTS[item.kind]
         result = content_pb2.ToolResultBlock(
@@ -437,81 +374,11 @@ class OutputItems:
         )
         self._writer.whole(Block(id=item.id, tool_result=result))
 
-    def _image(self, item: _Item) -> bool:
+    def _image(self, item: Item) -> bool:
         """Write a generated image as media, if its base64 comes out of the bytes again as it stands."""
         data = plain(item.fields.get("result"))
         metadata = {key: value for key, value in item.fields.items() if key not in ("id", "result")}
-        return isinstance(data, str) and bool(data) and self._write_image(item.id, data, metadata)
-
-    def _write_image(self, item_id: str, data: str, metadata: Fields) -> bool:
-        try:
-            image = base64.b64decode(data, validate=True)
-        except (binascii.Error, ValueError):
-            return False
-        if base64.b64encode(image).decode() != data:
-            return False
-        media = content_pb2.MediaBlock(mime_type=_image_type(word(metadata.get("output_format")), image), data=image)
-        self._writer.whole(Block(id=item_id, media=media, provider_metadata_json=joined(metadata)))
-        return True
-
-
-def _missing(text: str, sent: list[str]) -> str:
-    """Return what of a whole text is not out yet; nothing if something else is out."""
-    out = "".join(sent)
-    if not text.startswith(out):
-        # Halves of a surrogate pair may have come one by one.
-        out = out.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text[len(out) :] if text.startswith(out) else ""
-
-
-def _rest_of(item: _Item) -> Fields:
-    """Return what an item says that no field of its blocks holds."""
-    own = {"id", "type"}
-    if item.kind == "message":
-        own.add("content")
-        if word(item.fields.get("role")) == "assistant":
-            own.add("role")
-    elif item.kind == "reasoning":
-        own.add("summary")
-        if elements_of(item.fields.get("content")):
-            own.add("content")
-        if isinstance(plain(item.fields.get("encrypted_content")), str):
-            own.add("encrypted_content")
-    elif item.kind in CALLS:
-        own |= {key for key in ("call_id", "name") if word(item.fields.get(key))}
-        call = CALLS[item.kind]
-        # A string where the format has an object goes back as a string.
-        if call.form != "value" or not isinstance(plain(item.fields.get(call.arguments)), str):
-            own.add(call.arguments)
-    return {key: value for key, value in item.fields.items() if key not in own}
-
-
-def _arguments_of(item: _Item) -> str:
-    """Return a call's arguments as the caller shall see them."""
-    call = CALLS[item.kind]
-    raw = item.fields.get(call.arguments)
-    if raw is None or bytes(raw) == b"null":
-        # xAI gives its own tools' arguments as a string, and computer calls may hold several actions.
-        raw = next((item.fields[key] for key in ("arguments", "actions", "prompt") if key in item.fields), None)
-        if raw is None:
-            return ""
-        value = plain(raw)
-        if isinstance(value, str) and "arguments" in item.fields:
-            return value
-        key = "actions" if "actions" in item.fields else "prompt"
-        return joined({key: raw})
-    value = plain(raw)
-    if call.form in ("json", "text") and isinstance(value, str):
-        return value
-    if call.form == "list":
-        return joined({call.arguments: raw})
-    return value if isinstance(value, str) else text_of(raw)
-
-
-def _image_type(output_format: str, data: bytes) -> str:
-    if output_format:
-        return "image/svg+xml" if output_format == "svg" else f"image/{output_format}"
-    for start, kind in ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp")):
-        if data.startswith(start):
-            return f"image/{kind}"
-    return "image/png"
+        block = image_block(item.id, data, metadata) if isinstance(data, str) and data else None
+        if block is not None:
+            self._writer.whole(block)
+        return block is not None
