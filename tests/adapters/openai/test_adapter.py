@@ -434,7 +434,8 @@ AZURE = Dialect(provider="azure", family="openai", api="chat", auth="api-key", a
     [
         ("", "", "chat", "/openai/v1/chat/completions"),
         ("", "", "responses", "/openai/v1/responses"),
-        ("/openai/v1/", "", "responses", "/openai/v1/responses"),
+        ("", "v1", "responses", "/openai/v1/responses"),
+        ("/openai/v1/", "v1", "responses", "/openai/v1/responses"),
         ("/openai/v1", "preview", "responses", "/openai/v1/responses?api-version=preview"),
         ("", "2024-10-21", "chat", "/openai/deployments/my%2Fgpt/chat/completions?api-version=2024-10-21"),
         ("/openai", "2025-04-01", "responses", "/openai/responses?api-version=2025-04-01"),

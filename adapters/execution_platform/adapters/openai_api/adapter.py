@@ -65,10 +65,11 @@ class _Address:
         url = config.base_url.rstrip("/")
         if dialect.address == "plain":
             return cls(url)
-        version = config.options.get("api_version", "")
+        # The address of version 1 names it; nothing else needs to.
+        version = config.options.get("api_version", "").removeprefix("v1")
         if url.endswith(("/v1", "/models")):
             return cls(url, version)
-        if version in ("", "v1"):
+        if not version:
             return cls(f"{url.removesuffix('/openai')}/openai/v1")
         return cls(f"{url.removesuffix('/openai')}/openai", version, deployments=True)
 
