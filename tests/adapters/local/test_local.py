@@ -114,6 +114,14 @@ async def test_tokens_stream_with_usage(adapter: LocalAdapter) -> None:
 
 
 @needs_model
+async def test_calls_may_follow_each_other_closely(adapter: LocalAdapter) -> None:
+    """Every one of many calls in a row is answered, although the server drops connections after streams."""
+    for number in range(40):
+        answer = await answer_to(adapter, request_of("Hi", most=1), unary=number % 2 == 1)
+        assert quantity(answer, usage_pb2.USAGE_KIND_OUTPUT) == 1
+
+
+@needs_model
 async def test_greedy_answers_are_equal_streamed_and_whole(adapter: LocalAdapter) -> None:
     """Without randomness the model gives the same text twice, streamed and whole."""
     request = request_of("What is water?", most=12)

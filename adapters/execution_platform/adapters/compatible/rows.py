@@ -196,6 +196,8 @@ _LLAMACPP = Row(
     dialect=Dialect(
         provider="llamacpp",
         family="llamacpp",
+        # After a streamed answer it closes the connection without saying so; the next request would meet that.
+        headers={"Connection": "close"},
         places=_places(without=("context.end_user_id",))
         | _TOP_K
         | {

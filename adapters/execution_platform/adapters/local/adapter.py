@@ -27,6 +27,8 @@ __all__ = ["DIALECT", "LocalAdapter"]
 DIALECT = Dialect(
     provider="local",
     family="local",
+    # After a streamed answer the server closes the connection without saying so; the next request would meet that.
+    headers={"Connection": "close"},
     places={field: place for field, place in COMPATIBLE_PLACES.items() if field != "context.end_user_id"}
     | {"sampling.top_k": "top_k"},
     unsupported=frozenset({"reasoning.effort"}),
@@ -67,12 +69,12 @@ class LocalAdapter:
         """Count the input tokens by the model's own tokenizer and template. Raises AdapterError."""
         wire = build_chat(dataclasses.replace(self._checked(call), unary=True), DIALECT)
         running = await self._running()
-        self._http = self._http or http_client(self._config.timeouts)
+        self._http = self._http or http_client(self._config.timeouts, running.base_url)
         with transport_errors():
             response = await self._http.post(
                 f"{running.base_url}/v1/chat/completions/input_tokens",
                 content=wire.body,
-                headers={"authorization": f"Bearer {running.key}"},
+                headers={"authorization": f"Bearer {running.key}", **DIALECT.headers},
             )
         if response.is_error:
             raise error_of_answer(response.status_code, response.content, response.headers)
