@@ -290,8 +290,16 @@ def test_a_group_of_faults_is_mapped() -> None:
 
 def test_a_fault_without_words_is_named() -> None:
     """A fault that says nothing is told by its class."""
-    with pytest.raises(StreamBrokenError, match=r"\(ReadError\)"), transport_errors():
+    with pytest.raises(UnavailableError, match=r"\(ReadError\)"), transport_errors():
         raise httpx2.ReadError("")
+
+
+def test_a_connection_breaks_an_answer_only_once_it_has_begun() -> None:
+    """A connection that ends before the answer is a provider out of reach; one that ends within it breaks the stream."""
+    with pytest.raises(UnavailableError), transport_errors():
+        raise httpx2.RemoteProtocolError("Server disconnected without sending a response.")
+    with pytest.raises(StreamBrokenError), transport_errors(answering=True):
+        raise httpx2.RemoteProtocolError("peer closed connection")
 
 
 def test_other_errors_pass() -> None:

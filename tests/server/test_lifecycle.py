@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import random
@@ -199,6 +200,25 @@ class EndlessAdapter(ScriptedAdapter):
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """End without a terminal event."""
         yield [chat_pb2.ChatEvent(started=chat_pb2.Started(provider_response_id=call.model))]
+
+
+class LingeringAdapter(ScriptedAdapter):
+    """An adapter whose provider does not hang up after its answer."""
+
+    async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
+        """Answer, then wait for an end that never comes."""
+        async with contextlib.aclosing(super().stream(dataclasses.replace(call, model="echo"))) as stream:
+            async for events in stream:
+                yield events
+        await asyncio.Event().wait()
+
+
+async def test_provider_that_does_not_hang_up_holds_nobody(serve: Serve) -> None:
+    """A chat whose provider keeps the connection after its answer ends well all the same."""
+    lingering = dataclasses.replace(BARE, name="lingering", create=lambda _: LingeringAdapter())
+    async with serve({}, [lingering]) as served:
+        events = await events_of(served.chat.Chat(chat_request(model="lingering/x")))
+    assert kinds(events)[-1] == "finished"
 
 
 async def test_fault_of_an_adapter_is_internal_and_tells_nothing_of_the_inside(serve: Serve) -> None:

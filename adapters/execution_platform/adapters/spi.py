@@ -15,6 +15,8 @@ The contract of :meth:`Adapter.stream`, which the kit in ``testing`` checks for 
 * It ends with exactly one ``finished``, or raises an :class:`~.errors.AdapterError`. It raises nothing else but
   ``CancelledError``/``GeneratorExit``; faults of the transport are mapped ``from`` their cause.
 * Refusals, safety stops and token limits are ``finished``, also when the provider reports them as an error.
+* After ``finished`` it ends by itself, having read its connection to the end. Whoever iterates it goes on to that
+  end for a moment, so that the connection serves the next call.
 * ``finished`` carries reason, the provider's own word, usage, rate limits, metadata, and cost only where the
   provider states one. The server adds route, attempts and timing.
 * ``aclose()`` of the generator, or its cancellation, ends the upstream request at once. Whoever iterates it closes it.

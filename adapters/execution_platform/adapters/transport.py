@@ -33,27 +33,41 @@ _YEAR = 31_536_000.0
 _DECISIONS: Mapping[str, bool] = {"true": True, "false": False}
 
 
-def http_client(timeouts: Timeouts) -> httpx2.AsyncClient:
+#: Seconds that an idle connection is kept. Servers of one's own end idle ones after 5 s (uvicorn, llama.cpp), and a
+#: request that meets that end fails; those are asked without TLS, where a new connection costs next to nothing.
+_KEEP_SECONDS = 30.0
+_KEEP_PLAIN_SECONDS = 3.0
+
+
+def http_client(timeouts: Timeouts, base_url: str = "") -> httpx2.AsyncClient:
     """Make the client that a provider's SDK sends through. The caller closes it.
+
+    Args:
+        timeouts: of the provider.
+        base_url: the provider's address; decides how long idle connections are kept.
 
     Proxies and certificates come from the environment, as everywhere; redirects are not followed, since they
     would carry credentials elsewhere.
     """
+    keep = _KEEP_PLAIN_SECONDS if base_url.startswith("http://") else _KEEP_SECONDS
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(timeouts.read, connect=timeouts.connect),
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=keep),
         follow_redirects=False,
     )
 
 
 @contextlib.contextmanager
-def transport_errors() -> Iterator[None]:
+def transport_errors(*, answering: bool = False) -> Iterator[None]:
     """Map httpx2's transport faults to the error tree, ``from`` their cause.
+
+    Args:
+        answering: the provider's answer has begun, so that a fault breaks it.
 
     Raises:
         ProviderTimeoutError: the provider was silent for too long.
         StreamBrokenError: the connection broke in the middle of an answer.
-        UnavailableError: the provider cannot be reached.
+        UnavailableError: the provider cannot be reached, or its connection broke before it answered.
         NotConfiguredError: the provider's address or key cannot be sent as they are.
     """
     try:
@@ -66,7 +80,8 @@ def transport_errors() -> Iterator[None]:
         httpx2.DecodingError,
         httpx2.StreamError,
     ) as error:
-        raise StreamBrokenError(f"the connection to the provider broke ({_cause(error)})") from error
+        kind = StreamBrokenError if answering else UnavailableError
+        raise kind(f"the connection to the provider broke ({_cause(error)})") from error
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
         raise NotConfiguredError(f"the provider's address is not valid ({_cause(error)})") from error
     except (httpx2.LocalProtocolError, UnicodeEncodeError) as error:
@@ -91,7 +106,7 @@ async def read_stream(response: httpx2.Response, translation: Translation) -> As
     try:
         async with contextlib.aclosing(response.aiter_bytes()) as pieces:
             while True:
-                with transport_errors():
+                with transport_errors(answering=True):
                     data = await anext(pieces, None)
                 if data is None:
                     break
@@ -112,7 +127,7 @@ async def read_stream(response: httpx2.Response, translation: Translation) -> As
 async def read_whole(response: httpx2.Response, translation: Translation) -> Events:
     """Translate an unstreamed answer. Closes the response. Raises like read_stream."""
     try:
-        with transport_errors():
+        with transport_errors(answering=True):
             body = await response.aread()
         return translation.whole(body)
     finally:

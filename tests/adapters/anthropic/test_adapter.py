@@ -212,18 +212,6 @@ async def test_leaving_in_the_middle_ends_the_providers_request(how: str) -> Non
         await asyncio.wait_for(left.wait(), 30)
 
 
-async def test_a_connection_that_stays_open_after_the_answer_holds_nobody() -> None:
-    """The stream is over with the answer, even if the server does not hang up."""
-
-    async def lingering(_: Received, reply: Reply) -> None:
-        await reply.head()
-        await reply.piece(ANSWER)
-        await reply.hold()
-
-    async with against(lingering) as (adapter, _):
-        assert (await asyncio.wait_for(collected(adapter, call()), 30))[-1].HasField("finished")
-
-
 async def test_connections_are_used_again() -> None:
     """Two answers after each other come over one connection."""
     seen = set()

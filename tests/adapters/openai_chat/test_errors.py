@@ -267,7 +267,7 @@ def test_transport_faults_keep_their_meaning() -> None:
     refused = openai.APIConnectionError(request=REQUEST)
     refused.__cause__ = httpx2.ConnectError("refused")
     assert isinstance(map_error(refused), errors.UnavailableError)
-    assert isinstance(map_error(httpx2.ReadError("cut")), errors.StreamBrokenError)
+    assert isinstance(map_error(httpx2.ReadError("cut")), errors.UnavailableError)
     assert isinstance(map_error(ValueError("?")), errors.UnavailableError)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anthropic
@@ -18,7 +17,13 @@ from execution_platform.adapters.anthropic.request import WireRequest, build_cou
 from execution_platform.adapters.anthropic.stream import AnswerContext, MessagesTranslation
 from execution_platform.adapters.errors import AdapterError, ProtocolError
 from execution_platform.adapters.spi import Call, Events, ProviderConfig, TokenCount
-from execution_platform.adapters.transport import http_client, read_whole, transport_errors, with_request_id
+from execution_platform.adapters.transport import (
+    http_client,
+    read_stream,
+    read_whole,
+    transport_errors,
+    with_request_id,
+)
 from execution_platform.v1 import catalog_pb2
 
 __all__ = ["API_VERSION", "DEFAULT_BASE_URL", "AnthropicAdapter"]
@@ -67,7 +72,7 @@ class AnthropicAdapter:
     def __init__(self, config: ProviderConfig) -> None:
         self._name = config.name
         self._betas = tuple(beta.strip() for beta in config.options.get("betas", "").split(",") if beta.strip())
-        self._client = _Client(config, http_client(config.timeouts))
+        self._client = _Client(config, http_client(config.timeouts, _base_url(config.base_url)))
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run one attempt. Raises AdapterError."""
@@ -141,7 +146,7 @@ class AnthropicAdapter:
         except anthropic.AnthropicError as error:
             raise error_from_sdk(error) from error
         try:
-            with transport_errors():
+            with transport_errors(answering=True):
                 return await response.aread()
         finally:
             await response.aclose()
@@ -181,34 +186,15 @@ class AnthropicAdapter:
 
 
 async def _read(response: httpx2.Response, translation: MessagesTranslation) -> AsyncGenerator[Events, None]:
-    """Translate a stream up to the answer's end, which need not be the connection's."""
+    """Translate a stream; its errors tell the request's id and status."""
     try:
-        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
-            with transport_errors():
-                async for data in pieces:
-                    events = translation.feed(data)
-                    if events:
-                        yield events
-                    if translation.finished:
-                        break
-            if translation.finished:
-                await _drain(pieces)
-                return
-        yield translation.end()
+        async with contextlib.aclosing(read_stream(response, translation)) as batches:
+            async for events in batches:
+                yield events
     except AdapterError as error:
         with_request_id(error, request_id_of(response.headers))
         error.provider_status = error.provider_status or response.status_code
-        if error.events:
-            yield error.events
         raise
-
-
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Read what is left, so that the connection can be used again; not for long."""
-    with contextlib.suppress(TimeoutError, httpx2.HTTPError, httpx2.StreamError):
-        async with asyncio.timeout(_SECONDS_TO_DRAIN):
-            async for _ in pieces:
-                pass
 
 
 def _is_json(response: httpx2.Response) -> bool:

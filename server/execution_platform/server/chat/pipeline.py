@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from execution_platform.adapters.errors import AdapterError, NotSupportedError, ProtocolError
-from execution_platform.adapters.spi import Call, CountsTokens
+from execution_platform.adapters.spi import Call, CountsTokens, Events
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.register import RequestRegister
 from execution_platform.server.chat.sequencing import ChatClock, Sequencer
@@ -24,6 +24,9 @@ from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import chat_pb2, error_pb2, usage_pb2
 
 __all__ = ["CallerGoneError", "ChatFailedError", "ChatPipeline", "Send"]
+
+#: Seconds that a provider may take to end its connection once the answer is complete.
+_SETTLE_SECONDS = 1.0
 
 Send = Callable[[list[chat_pb2.ChatEvent]], Awaitable[None]]
 
@@ -152,6 +155,8 @@ class ChatPipeline:
         except TimeoutError:
             if not scope.expired():
                 raise
+            if run.sequencer is not None and run.sequencer.finished is not None:
+                return
             if self._admission.ended:
                 raise DrainingError("the server ended before the chat did", retry_after=1.0) from None
             raise DeadlineExceededError(f"the chat took longer than its {run.timeout:g} s") from None
@@ -173,6 +178,7 @@ class ChatPipeline:
                     if ready:
                         await send(ready)
                     if sequencer.finished is not None:
+                        await _settle(stream)
                         break
         finally:
             record.running -= 1
@@ -224,6 +230,14 @@ class ChatPipeline:
             fields["first_token_ms"] = round((run.clock.first_output - run.clock.arrived) * 1000, 1)
         fields["total_ms"] = round((time.monotonic() - run.clock.arrived) * 1000, 1)
         self._logger.info("chat", **fields)
+
+
+async def _settle(stream: AsyncIterator[Events]) -> None:
+    """Let an adapter that has finished read its connection to the end, so that the next chat can use it."""
+    with contextlib.suppress(AdapterError, TimeoutError):
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            async for _ in stream:
+                pass
 
 
 def _usage_fields(usage: usage_pb2.Usage) -> dict[str, object]:
