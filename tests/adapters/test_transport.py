@@ -295,7 +295,7 @@ def test_a_fault_without_words_is_named() -> None:
 
 
 def test_a_connection_breaks_an_answer_only_once_it_has_begun() -> None:
-    """A connection that ends before the answer is a provider out of reach; one that ends within it breaks the stream."""
+    """A connection that ends before the answer is a provider out of reach; one that ends within it breaks it."""
     with pytest.raises(UnavailableError), transport_errors():
         raise httpx2.RemoteProtocolError("Server disconnected without sending a response.")
     with pytest.raises(StreamBrokenError), transport_errors(answering=True):
