@@ -85,7 +85,7 @@ def _message_items(
             if block.HasField("opaque"):
                 items.append(raw_json(block.opaque.json, f"{block_path}.opaque.json", must_be_object=True))
             else:
-                items.append(_answer(block.tool_result, block_path, parts, calls))
+                items.append(_answer(block, block_path, parts, calls))
         else:
             part = parts.part(block, block_path)
             if part is not None:
@@ -105,7 +105,7 @@ def _flush(items: list[Any], content: list[Item], role: str) -> None:
 
 
 def _answer(
-    result: content_pb2.ToolResultBlock,
+    block: content_pb2.ContentBlock,
     path: str,
     parts: InputParts,
     calls: Mapping[str, content_pb2.ToolCallBlock],
@@ -116,6 +116,7 @@ def _answer(
     which the caller gives as ``structured_content_json``: the item's other keys. Elsewhere ``content`` is sent, and
     the structured form only where there is no content: it says the same. That the tool failed is said by its words.
     """
+    result = block.tool_result
     kind = result.provider_type if result.provider_type in OUTPUTS else ""
     call = calls.get(result.call_id)
     if not kind and call is not None:
@@ -123,14 +124,17 @@ def _answer(
         kind = _ANSWERS.get(asked, "")
     kind = kind or "function_call_output"
     if kind in ("function_call_output", "custom_tool_call_output"):
-        return {"type": kind, "call_id": result.call_id, "output": _output(result, path, parts)}
+        return {"type": kind, "call_id": result.call_id, "output": _output(block, path, parts)}
     return _own_form(kind, result, path, parts)
 
 
-def _output(result: content_pb2.ToolResultBlock, path: str, parts: InputParts) -> Any:
-    if not result.content:
-        return result.structured_content_json
+def _output(block: content_pb2.ContentBlock, path: str, parts: InputParts) -> Any:
+    result = block.tool_result
     content = parts.write(result.content, f"{path}.tool_result.content")
+    if not content:
+        content = [{"type": "input_text", "text": result.structured_content_json}]
+    if block.HasField("cache_hint"):
+        parts.add_breakpoint(content[-1], block.cache_hint, path)
     if len(content) == 1 and content[0].keys() == {"type", "text"}:
         return content[0]["text"]
     return content

@@ -71,10 +71,11 @@ class InputParts:
         else:
             self._notices.block_dropped(path, f"the provider takes no {kind} block here")
         if part is not None and block.HasField("cache_hint"):
-            self._add_breakpoint(part, block.cache_hint, path)
+            self.add_breakpoint(part, block.cache_hint, path)
         return part
 
-    def _add_breakpoint(self, part: Part, hint: content_pb2.CacheHint, path: str) -> None:
+    def add_breakpoint(self, part: Part, hint: content_pb2.CacheHint, path: str) -> None:
+        """Ask to cache up to a part, or tell why not. ``path`` is that of the block with the hint."""
         if self._dialect.cache_breakpoints != "openai" or "cache_hint" in self._dialect.unsupported:
             self._notices.param_dropped(f"{path}.cache_hint", "the model takes no cache breakpoints")
         elif part["type"] == "input_audio":

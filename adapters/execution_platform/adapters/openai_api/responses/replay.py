@@ -84,7 +84,10 @@ class _Replay:
             self._notices.state_dropped(path, f"state of {block.family} is left out")
         if block.HasField("cache_hint"):
             self._notices.param_dropped(f"{path}.cache_hint", "earlier answers take no cache breakpoint")
-        metadata = fields_of(block.provider_metadata_json.encode()) if own else {}
+        metadata: Fields = {}
+        if own and block.provider_metadata_json:
+            field = f"{path}.provider_metadata_json"
+            metadata = fields_of(raw_json(block.provider_metadata_json, field, must_be_object=True))
         kind = block.WhichOneof("content")
         if kind in ("text", "refusal"):
             self._words(block, metadata, path, own=own)

@@ -19,14 +19,16 @@ _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": Fal
 
 
 def write_tools(request: chat_pb2.ChatRequest, dialect: Dialect, notices: Notices) -> list[dict[str, Any]]:
-    """Return the tools, without those of other families and those that the choice rules out."""
+    """Return the tools, without those of other families.
+
+    Where a server cannot be told which are allowed, it sees only those: it can choose no other.
+    """
     tools = []
     for position, tool in enumerate(request.tools):
         path = f"tools[{position}]"
-        if _is_ruled_out(tool, request.tool_choice, dialect):
-            notices.param_adjusted("tool_choice.allowed_names", f"{path} is left out, since it is not among them")
-            continue
-        written = _tool(tool, path, dialect, notices)
+        written = None
+        if not _is_ruled_out(tool, request.tool_choice, dialect):
+            written = _tool(tool, path, dialect, notices)
         if written is None:
             continue
         if tool.HasField("cache_hint"):
