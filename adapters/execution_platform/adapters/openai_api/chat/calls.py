@@ -68,6 +68,14 @@ class ToolCalls:
         _keep_rest(call.metadata, piece, function)
         self._write(call, _arguments(custom.get("input") if call.custom else function.get("arguments")))
 
+    def more(self, index: int, arguments: str) -> bool:
+        """Append to the arguments of a call. Returns False, having done nothing, unless its block is open."""
+        call = self._by_index.get(index)
+        if call is None or call.block is None:
+            return False
+        self._write(call, arguments)
+        return True
+
     def add_legacy(self, raw: msgspec.Raw) -> None:
         """Take ``function_call``, of which there is at most one, without an id."""
         piece = members(raw)

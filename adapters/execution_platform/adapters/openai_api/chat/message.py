@@ -70,6 +70,14 @@ class MessageBlocks:
         self._length += len(text)
         self._writer.text(self._text, text, logprobs)
 
+    def thinking(self, text: str) -> None:
+        """Append to the reasoning."""
+        self._reasoning.text(text, [])
+
+    def more_arguments(self, index: int, arguments: str) -> bool:
+        """Append to the arguments of a call. Returns False, having done nothing, unless that call has begun."""
+        return self._calls.more(index, arguments)
+
     def add(self, told: Members, logprobs: msgspec.Raw | None = None, *, whole: bool = False) -> None:
         """Take a message or a delta of one.
 

@@ -23,6 +23,7 @@ from execution_platform.adapters.openai_api.chat.pieces import (
     plain,
     value_of,
 )
+from execution_platform.adapters.openai_api.chat.plain import Delta, Piece, plain_chunk
 from execution_platform.adapters.openai_api.chat.usage import cost_of, usage_of
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.openai_api.errors import (
@@ -48,38 +49,6 @@ _DONE = b"[DONE]"
 
 #: White space, and the bytes of a byte order mark.
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"
-
-
-class _Delta(msgspec.Struct, forbid_unknown_fields=True):
-    role: str | None = None
-    content: str | None = None
-    refusal: None = None
-    tool_calls: None = None
-
-
-class _Choice(msgspec.Struct, forbid_unknown_fields=True):
-    delta: _Delta
-    index: int = 0
-    logprobs: None = None
-    finish_reason: None = None
-
-
-class _TextChunk(msgspec.Struct, forbid_unknown_fields=True):
-    """The chunk that nearly all are: a piece of text and nothing else."""
-
-    choices: list[_Choice]
-    id: str = ""
-    object: str = ""
-    created: int = 0
-    model: str = ""
-    service_tier: str | None = None
-    system_fingerprint: str | None = None
-    usage: None = None
-    obfuscation: str = ""
-    p: str = ""
-
-
-_text_chunk = msgspec.json.Decoder(_TextChunk)
 
 
 class ChatTranslation:
@@ -186,7 +155,7 @@ class ChatTranslation:
         if self._done:
             return
         data = event.data
-        if self._started and not self._tells_events and self._take_text(data):
+        if self._started and not self._tells_events and self._take_plain(data):
             return
         if data.strip() == _DONE:
             if self._failure is None:
@@ -195,18 +164,27 @@ class ChatTranslation:
             return
         self._chunk(members(data), data, event.event)
 
-    def _take_text(self, data: bytes) -> bool:
-        """Take a chunk of nothing but text, the fast way. Returns whether it was one."""
-        try:
-            chunk = _text_chunk.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+    def _take_plain(self, data: bytes) -> bool:
+        """Take a chunk of the ordinary kind, the fast way. Returns whether it was one."""
+        chunk = plain_chunk(data)
+        if chunk is None or len(chunk.choices) != 1 or chunk.model != self._model or self._failure:
             return False
-        if len(chunk.choices) != 1 or chunk.choices[0].index or chunk.model != self._model or self._failure:
+        choice = chunk.choices[0]
+        delta = choice.delta
+        if choice.index or (delta.tool_calls and not self._take_arguments(delta.tool_calls, delta)):
             return False
-        text = chunk.choices[0].delta.content
-        if text:
-            self._message.text(text)
+        if delta.reasoning_content:
+            self._message.thinking(delta.reasoning_content)
+        if delta.content:
+            self._message.text(delta.content)
+        self._choice_rest.add("content_filter_results", choice.content_filter_results)
         return True
+
+    def _take_arguments(self, pieces: list[Piece], delta: Delta) -> bool:
+        """Append a single piece of arguments to a call that has begun. Returns whether it was that simple."""
+        if len(pieces) != 1 or delta.content or delta.reasoning_content:
+            return False
+        return self._message.more_arguments(pieces[0].index, pieces[0].function.arguments)
 
     def _chunk(self, chunk: Members, data: bytes, kind: str) -> None:
         """Take a chunk, or a whole body, of any content. Its members are used up."""
