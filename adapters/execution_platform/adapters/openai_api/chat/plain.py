@@ -10,16 +10,20 @@ import msgspec
 __all__ = ["Delta", "Piece", "PlainChunk", "plain_chunk"]
 
 
-class Function(msgspec.Struct, forbid_unknown_fields=True):
+class _Function(msgspec.Struct, forbid_unknown_fields=True):
     arguments: str
 
 
 class Piece(msgspec.Struct, forbid_unknown_fields=True):
+    """More of a tool call's arguments."""
+
     index: int
-    function: Function
+    function: _Function
 
 
 class Delta(msgspec.Struct, forbid_unknown_fields=True):
+    """What is new in the message."""
+
     role: str | None = None
     content: str | None = None
     reasoning_content: str | None = None
@@ -27,7 +31,7 @@ class Delta(msgspec.Struct, forbid_unknown_fields=True):
     tool_calls: list[Piece] | None = None
 
 
-class Choice(msgspec.Struct, forbid_unknown_fields=True):
+class _Choice(msgspec.Struct, forbid_unknown_fields=True):
     delta: Delta
     index: int = 0
     logprobs: None = None
@@ -38,7 +42,7 @@ class Choice(msgspec.Struct, forbid_unknown_fields=True):
 class PlainChunk(msgspec.Struct, forbid_unknown_fields=True):
     """The chunk that nearly all are: a piece of text, reasoning or arguments, and nothing else."""
 
-    choices: list[Choice]
+    choices: list[_Choice]
     id: str = ""
     object: str = ""
     created: int = 0
