@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2
 from tests.e2e.caller import WEATHER, Caller, Heard, calling, chat, results, tool_calls, until, user
 from tests.e2e.conftest import MADE_UP_KEY, mocked_settings, quiet
 from tests.e2e.processes import Server, serving
-from tests.e2e.upstream import Upstream
+from tests.e2e.upstream import Answer, Upstream
 
 from execution_platform.v1 import catalog_pb2, chat_pb2, usage_pb2
 
@@ -188,6 +188,25 @@ def test_a_cut_stream_is_broken(caller: Caller, provider: Provider) -> None:
 def test_a_dropped_connection_is_broken(caller: Caller, provider: Provider) -> None:
     """A connection that is lost in the middle of an answer is the same to the caller."""
     assert_broken(caller.stream(chat(provider.model, "Please hang up")), provider)
+
+
+@every_provider
+@pytest.mark.parametrize("unary", [False, True], ids=["streamed", "whole"])
+def test_a_provider_that_says_nothing_is_unavailable(
+    caller: Caller, mocked: Upstream, provider: Provider, *, unary: bool
+) -> None:
+    """A connection that breaks before the answer is UNAVAILABLE, and callers may come back: nothing had been said."""
+    mocked.answers.append(Answer([], cut=True))
+    request = chat(provider.model, "Please say hello")
+    if unary:
+        with pytest.raises(grpc.RpcError) as error:
+            caller.complete(request)
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        return
+    answer = caller.stream(request)
+    assert (answer.code, answer.kinds) == (grpc.StatusCode.UNAVAILABLE, ["failed"])
+    assert answer.failed.error.retryable
+    assert "grpc-retry-pushback-ms" not in answer.trailing
 
 
 @every_provider

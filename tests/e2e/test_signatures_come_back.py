@@ -214,6 +214,25 @@ def test_signatures_go_back_after_a_tool_call(caller: Caller, provider: Upstream
     assert "18 degrees" in json.dumps(body)
 
 
+def test_reasoning_without_a_signature_goes_back_where_it_is_wanted(caller: Caller, provider: Upstream) -> None:
+    """DeepSeek, which refuses a turn with tools without its reasoning, gets the reasoning back as it was."""
+    function = {"name": "get_weather", "arguments": ARGUMENTS}
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    choices = [
+        {"role": "assistant", "reasoning_content": "The tool "},
+        {"reasoning_content": "knows."},
+        {"tool_calls": [call]},
+    ]
+    chunks = [{"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta}]} for delta in choices]
+    last = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    answer = Answer([sse(*chunks, last), b"data: [DONE]\n\n"], content_type="text/event-stream")
+    request = chat("deepseek/deepseek-chat", "How is the weather?", tools=[WEATHER])
+    body = two_turns(caller, provider, answer, request, unary=False)
+    (assistant,) = (message for message in body["messages"] if message["role"] == "assistant")
+    assert assistant["reasoning_content"] == "The tool knows."
+    assert assistant["tool_calls"][0]["function"]["arguments"] == ARGUMENTS
+
+
 @pytest.mark.parametrize("model", HAND_MADE)
 def test_signatures_of_one_provider_stay_with_it(caller: Caller, provider: Upstream, model: str) -> None:
     """Another family of providers gets no signature that it has not minted, and the caller is told so."""

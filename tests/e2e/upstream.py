@@ -26,7 +26,7 @@ class Answer:
         status: HTTP status.
         content_type: of the body.
         headers: further ones.
-        cut: break the connection after the pieces, without the end of the body.
+        cut: break the connection after the pieces, without the end of the body; without pieces, before any answer.
     """
 
     pieces: Sequence[bytes]
@@ -187,6 +187,8 @@ async def _relay_chunks(source: asyncio.StreamReader, sink: asyncio.StreamWriter
 
 
 async def _answer(answer: Answer, writer: asyncio.StreamWriter) -> None:
+    if answer.cut and not answer.pieces:
+        return
     headers = [("content-type", answer.content_type), ("connection", "close"), ("transfer-encoding", "chunked")]
     lines = [f"{name}: {value}" for name, value in (*headers, *answer.headers)]
     writer.write("\r\n".join([f"HTTP/1.1 {answer.status} Recorded", *lines, "", ""]).encode("latin-1"))
