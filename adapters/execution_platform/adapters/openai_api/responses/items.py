@@ -136,7 +136,7 @@ class OutputItems:
         """Write a preview of an image."""
         item = self._items.get(index)
         metadata = {"type": msgspec.Raw(b'"image_generation_call"'), **fields}
-        block = image_block(item.id if item else "", data, metadata)
+        block = image_block(item.id if item else "", data, metadata) if data else None
         if block is not None:
             self._writer.whole(block)
 

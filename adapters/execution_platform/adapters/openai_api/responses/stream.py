@@ -205,7 +205,7 @@ class ResponsesTranslation:
         """Take a failure: nested in ``error``, in the failed response's ``error``, or flat in the event itself."""
         said = plain(error) or plain(response.get("error")) or (plain(msgspec.Raw(data)) if data else None) or {}
         usage = usage_of(response, self._headers, cached_outside=self._dialect.cached_outside)
-        code = said.get("code") if isinstance(said, dict) else None
+        code = str(said.get("code")) if isinstance(said, dict) else ""
         ended = finished_in_stream(said) or (_stopped_by_policy(said) if code in _POLICIES else None)
         if ended is not None:
             self._start(response)
@@ -216,7 +216,7 @@ class ResponsesTranslation:
             return
         if self._started:
             self._emit_usage(usage)
-        if isinstance(said, dict) and isinstance(code, str) and code in _STATUS_OF_CODE:
+        if isinstance(said, dict) and code in _STATUS_OF_CODE:
             said = {**said, "status": _STATUS_OF_CODE[code]}
         raise error_in_stream(said, self._headers)
 
