@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format protos cover wheel node e2e live clean
+.PHONY: help setup run test check format protos docs cover wheel node e2e live clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -59,6 +59,7 @@ check: setup ## lint, types, arrows, contract, stubs and docs fresh, secrets
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/python protos/breaking.py
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python docs/generate.py --check
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
 
 format: setup ## format code and protos
@@ -68,6 +69,9 @@ format: setup ## format code and protos
 
 protos: setup ## make the stubs and the contract's reference page from the protos
 	$(BIN)/python protos/generate.py
+
+docs: setup ## make the parts of the pages that the code decides, and .env.example
+	$(BIN)/python docs/generate.py
 
 wheel: setup ## build both wheels; import the client's at its lowest and newest versions
 	rm -rf dist

@@ -1,0 +1,320 @@
+"""Make the parts of the documentation that the code decides.
+
+    generate.py            write them into the pages, and .env.example
+    generate.py --check    write nothing; say what differs from the committed files, status 1 if anything does
+
+A page takes a part between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+import argparse
+import importlib.metadata
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from pydantic.fields import FieldInfo
+
+from execution_platform.adapters.errors import AdapterError
+from execution_platform.adapters.registry import GROUP, Registry
+from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
+from execution_platform.client.errors import error_from_rpc
+from execution_platform.server.config.settings import Settings
+from execution_platform.server.errors import InternalError
+from execution_platform.server.status import failure_of
+from execution_platform.v1 import error_pb2
+
+ROOT = Path(__file__).resolve().parent.parent
+PART = re.compile(r"(?<=^<!-- generated: )([a-z-]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
+
+#: The entry point whose providers are rows of one table, told in one line of the README.
+ROWS = "compatible"
+
+Row = Sequence[str]
+
+
+def pages() -> list[Path]:
+    """Return the pages that people write, the README first."""
+    written = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "contract.md"]
+    return [ROOT / "README.md", ROOT / "clients/python/README.md", ROOT / "CONTRIBUTING.md", *written]
+
+
+def table(head: Row, rows: Iterator[Row]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return (
+        "\n" + "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines) + "\n"
+    )
+
+
+def code(text: str) -> str:
+    """Return a text as code; nothing stays nothing."""
+    return f"`{text}`" if text else ""
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def default_of(field: FieldInfo) -> str:
+    """Return a setting's default as it is written in a variable."""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value or "")
+
+
+def bounds_of(field: FieldInfo) -> str:
+    """Return the bounds of a setting that is a number."""
+    words: dict[type, Callable[[Any], str]] = {
+        annotated_types.Ge: lambda bound: f"from {bound.ge:g}",
+        annotated_types.Gt: lambda bound: f"above {bound.gt:g}",
+        annotated_types.Le: lambda bound: f"to {int(bound.le)}",
+    }
+    return " ".join(words[type(bound)](bound) for bound in field.metadata if type(bound) in words)
+
+
+def settings() -> str:
+    """Return the table of the server's settings."""
+    rows = (
+        [code(f"EP_{name.upper()}"), code(default_of(field)), bounds_of(field), field.description or ""]
+        for name, field in Settings.model_fields.items()
+    )
+    return table(["variable", "default", "range", "meaning"], rows)
+
+
+# --- providers --------------------------------------------------------------------------------------------------------
+
+
+def specs() -> dict[str, list[ProviderSpec]]:
+    """Return this distribution's providers by entry point; of each entry point the first to be chosen first."""
+    ours = importlib.metadata.entry_points(group=GROUP)
+    found = {
+        entry.name: list(Registry.discover([entry]).specs())
+        for entry in ours
+        if entry.dist and entry.dist.name == "execution-platform"
+    }
+    by_rank = sorted(found.items(), key=lambda item: min(spec.automatic_rank or 1000 for spec in item[1]))
+    return {name: listed for name, listed in by_rank if name != ROWS} | {ROWS: found[ROWS]}
+
+
+def variable(spec: ProviderSpec, name: str) -> str:
+    """Return the variable of a provider's setting, as code."""
+    return code(f"EP_{spec.name.upper()}_{name.upper()}")
+
+
+def needs(spec: ProviderSpec) -> str:
+    """Return what has to be set before a provider can be used."""
+    asked = spec.missing(ProviderConfig(spec.name, base_url=spec.default_base_url))
+    told = {"api_key": spec.needs_key, "base_url": spec.needs_base_url}
+    wanted = [name for name, needed in told.items() if needed or f"EP_{spec.name.upper()}_{name.upper()}" in asked]
+    return " and ".join(variable(spec, name) for name in wanted) or "nothing"
+
+
+def providers() -> str:
+    """Return the README's table: the providers with an adapter of their own."""
+    rows = (
+        [code(spec.name), spec.display_name, needs(spec), code(spec.default_model)]
+        for name, listed in specs().items()
+        for spec in listed
+        if name != ROWS
+    )
+    return table(["provider", "what it is", "needs", "its default model"], rows)
+
+
+def compatible() -> str:
+    """Return the names of the servers that are rows, in one line."""
+    return "\n" + ", ".join(code(spec.name) for spec in specs()[ROWS]) + "\n\n"
+
+
+def key_of(spec: ProviderSpec) -> str:
+    """Return whether a provider needs a key."""
+    if variable(spec, "api_key") not in needs(spec):
+        return "Key, optional."
+    return "Key, required." if spec.needs_key else "Key, required unless the address is another server's."
+
+
+def provider_rows() -> Iterator[Row]:
+    """Yield every variable of every provider."""
+    for listed in specs().values():
+        for spec in listed:
+            who = f"**{spec.display_name}** {code(spec.name)}"
+            if spec.needs_key or spec.name not in {"local", "scripted"}:
+                yield [who, variable(spec, "api_key"), "", key_of(spec)]
+                base = "Address, required." if spec.needs_base_url else "Address."
+                yield ["", variable(spec, "base_url"), code(spec.default_base_url), base]
+                who = ""
+            for option in spec.options:
+                yield [who, variable(spec, option.name), code(option.default), option.description]
+                who = ""
+
+
+def provider_settings() -> str:
+    """Return the table of the providers' settings."""
+    return table(["provider", "variable", "default", "meaning"], provider_rows())
+
+
+def automatic() -> str:
+    """Return the order of the automatic choice."""
+    ranked = sorted(
+        (spec.automatic_rank, spec.name)
+        for listed in specs().values()
+        for spec in listed
+        if spec.automatic_rank is not None
+    )
+    return "\n" + ", ".join(code(name) for _, name in ranked) + "\n\n"
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def error_classes(base: type[AdapterError] = AdapterError) -> Iterator[type[AdapterError]]:
+    """Yield every error of adapters and server."""
+    yield base
+    for derived in base.__subclasses__():
+        yield from error_classes(derived)
+
+
+def raised_by_client(detail: error_pb2.ErrorDetail) -> str:
+    """Return the class that the Python client raises for an error."""
+    failure = failure_of(detail)
+
+    class Failed(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return failure.code
+
+        def details(self) -> str:
+            return failure.message
+
+        def initial_metadata(self) -> tuple[()]:
+            return ()
+
+        def trailing_metadata(self) -> Any:
+            return failure.trailing_metadata
+
+    return type(error_from_rpc(Failed())).__name__
+
+
+def details_of(detail: error_pb2.ErrorDetail) -> list[type[Message]]:
+    """Return the kinds of details that an error's status carries."""
+    trailing = dict(failure_of(detail, "id").trailing_metadata)["grpc-status-details-bin"]
+    assert isinstance(trailing, bytes)
+    names = [packed.TypeName().rpartition(".")[2] for packed in status_pb2.Status.FromString(trailing).details]
+    return [getattr(error_details_pb2, name) for name in names]
+
+
+def error_rows() -> Iterator[Row]:
+    """Yield a row for each reason."""
+    assert issubclass(InternalError, AdapterError)  # with it the server's errors are in the tree as well
+    retryable = {each.reason for each in error_classes() if each.retryable_by_default}
+    always = (error_details_pb2.ErrorInfo, error_details_pb2.RequestInfo)
+    for name, reason in error_pb2.ErrorReason.items():
+        if reason == error_pb2.ERROR_REASON_UNSPECIFIED:
+            continue
+        detail = error_pb2.ErrorDetail(reason=reason)
+        more = [kind.__name__ for kind in details_of(detail) if kind not in always]
+        yield [
+            code(name.removeprefix("ERROR_REASON_")),
+            failure_of(detail).code.name,
+            ", ".join(more),
+            "yes" if reason in retryable else "",
+            code(raised_by_client(detail)),
+        ]
+
+
+def errors() -> str:
+    """Return the table of errors."""
+    return table(["reason", "status", "further details", "retryable", "Python client raises"], error_rows())
+
+
+# --- lists of pages ---------------------------------------------------------------------------------------------------
+
+
+def decisions() -> str:
+    """Return the list of decisions, the newest day first."""
+    folder = ROOT / "docs/decisions"
+    days: dict[str, list[str]] = {}
+    for page in sorted(folder.glob("20*.md")):
+        title = page.read_text().partition("\n")[0].removeprefix("# ")
+        days.setdefault(page.name[:10], []).append(f"- [{title}]({page.name})")
+    return "".join(f"\n{day}\n\n" + "\n".join(lines) + "\n" for day, lines in sorted(days.items(), reverse=True)) + "\n"
+
+
+# --- .env.example -----------------------------------------------------------------------------------------------------
+
+#: Settings that most operators look at; the reference has all.
+COMMON = (
+    "listen", "workers", "default_model", "model_aliases", "default_deadline_seconds", "drain_seconds",
+    "max_concurrent_chats", "tls_cert_file", "tls_key_file", "log_level", "log_format",
+)  # fmt: skip
+
+
+def env_example() -> str:
+    """Return .env.example: the common variables, each commented out."""
+    lines = [
+        "# Copy to .env and uncomment what you need. `ep serve` reads it from the folder that it is started in;",
+        "# variables of the environment win over it. All settings: docs/reference/configuration.md.",
+        "# Generated by `make docs`.",
+        "",
+        "# --- providers: one key is enough; without any the small local model answers",
+    ]
+    for name, listed in specs().items():
+        for spec in listed:
+            wanted = re.findall(r"EP_\w+", needs(spec))
+            if name == ROWS and not wanted:
+                wanted = [f"EP_{spec.name.upper()}_BASE_URL"]
+            lines += [f"#{each}={spec.default_base_url if each.endswith('BASE_URL') else ''}" for each in wanted]
+    lines += ["", "# --- server"]
+    for name in COMMON:
+        field = Settings.model_fields[name]
+        lines += [f"# {field.description}", f"#EP_{name.upper()}={default_of(field)}"]
+    return "\n".join(lines) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "providers": providers,
+    "compatible": compatible,
+    "provider-settings": provider_settings,
+    "automatic": automatic,
+    "errors": errors,
+    "decisions": decisions,
+}
+
+
+def made() -> dict[Path, str]:
+    """Return every file with a generated part, as it should be.
+
+    Raises:
+        KeyError: a page asks for a part that is not made here.
+    """
+    files = {ROOT / ".env.example": env_example()}
+    for page in pages():
+        text = page.read_text()
+        if PART.search(text):
+            files[page] = PART.sub(lambda found: found[1] + found[2] + PARTS[found[1]](), text)
+    return files
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description="Make the generated parts of the documentation.")
+    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
+    options = parser.parse_args()
+    stale = [path for path, text in made().items() if not path.exists() or path.read_text() != text]
+    if options.check and stale:
+        print(
+            *(f"stale: {path.relative_to(ROOT)}" for path in stale), "run `make docs` and commit the result", sep="\n"
+        )
+        return 1
+    for path in stale:
+        path.write_text(made()[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
