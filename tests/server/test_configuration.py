@@ -107,6 +107,12 @@ def test_variable_that_nobody_reads_is_told_with_the_nearest() -> None:
     assert warnings == ("EP_KEYED_APIKEY is not a setting; did you mean EP_KEYED_API_KEY?",)
 
 
+def test_the_clients_variables_are_known() -> None:
+    """Variables of the command line that serve does not read give no warning, for both run in one environment."""
+    clients = ("EP_TARGET", "EP_TOKEN", "EP_TLS", "EP_CA", "EP_CERT", "EP_KEY")
+    assert load(SPECS, dict.fromkeys(clients, "1")).warnings == ()
+
+
 def test_aliases_are_read_in_both_forms() -> None:
     """Aliases come as name=model pairs or as a JSON object."""
     expected = {"fast": "scripted/echo", "deep": "keyed/big"}

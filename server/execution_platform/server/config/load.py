@@ -19,7 +19,7 @@ __all__ = ["Configuration", "ConfigurationError", "load"]
 PREFIX = "EP_"
 
 #: Variables with our prefix that are no settings: the client's, and what a parent tells its workers.
-_FOREIGN = frozenset({"EP_TARGET", "EP_TOKEN", "EP_WORKER"})
+_FOREIGN = frozenset({"EP_TARGET", "EP_TOKEN", "EP_TLS", "EP_CA", "EP_CERT", "EP_KEY", "EP_WORKER"})
 
 
 class ConfigurationError(Exception):
