@@ -245,9 +245,9 @@ def _finished(told: _Told) -> chat_pb2.Finished | None:
         return None
     return chat_pb2.Finished(
         reason=chat_pb2.FINISH_REASON_CONTENT_FILTER,
-        provider_finish_reason=told.code or told.type,
+        provider_finish_reason=_code(told),
         refusal=chat_pb2.RefusalDetail(
-            category=",".join(filtered_categories(told.raw)),
+            category=_clean(",".join(filtered_categories(told.raw))),
             explanation=_clean(told.message),
             prompt_blocked=True,
             raw_json=json_text(dict(told.raw)),
@@ -377,7 +377,7 @@ def _fill(
     error = kind(
         _clean(told.message),
         provider_status=status,
-        provider_code=(told.code or told.type)[:128],
+        provider_code=_code(told),
         provider_request_id=provider_request_id(headers),
         retry_after=_retry_after(kind, told, headers, now),
         retryable=_retryable(kind, told, headers),
@@ -415,6 +415,10 @@ def _retry_after(
     if words is None:
         return None
     return sum(float(number) * _WAIT_SECONDS[unit.lower()] for number, unit in _WAIT_PART.findall(words[1]))
+
+
+def _code(told: _Told) -> str:
+    return _clean(told.code or told.type)[:128]
 
 
 def _clean(message: str) -> str:

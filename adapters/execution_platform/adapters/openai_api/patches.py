@@ -44,7 +44,7 @@ def apply_patch(target: dict[str, Any], patch_json: str, field: str) -> dict[str
 def _patch(patch_json: str, field: str) -> dict[str, Any]:
     try:
         members = msgspec.json.decode(patch_json, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise InvalidRequestError(f"{field}: must be a JSON object ({error})", field=field) from error
     return {key: _leaf(value, field) for key, value in members.items()}
 

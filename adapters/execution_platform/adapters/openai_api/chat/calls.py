@@ -9,6 +9,7 @@ import msgspec
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
 from execution_platform.adapters.openai_api.chat.pieces import Members, integer, members, object_of, plain, value_of
+from execution_platform.adapters.wire import json_text
 from execution_platform.v1 import content_pb2
 
 __all__ = ["LEGACY_CALL", "ToolCalls"]
@@ -47,7 +48,7 @@ class ToolCalls:
         self._by_index: dict[int, _Call] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._calls)
+        return any(call.name for call in self._calls)
 
     def add(self, raw: msgspec.Raw, *, whole: bool = False) -> None:
         """Take an element of ``tool_calls``.
@@ -92,10 +93,13 @@ class ToolCalls:
     def close(self) -> None:
         """Complete all calls."""
         for call in self._calls:
-            if call.block is None:
-                self._start(call)
             if call.block is not None:
                 self._writer.stop(call.block, metadata_json(call.metadata) or None)
+            elif call.call_id or call.held:
+                # Nobody can run a call without a name, but it was said.
+                said = json_text({"id": call.call_id, "arguments": call.held})
+                opaque = content_pb2.OpaqueBlock(type="tool_call", json=said)
+                self._writer.whole(content_pb2.ContentBlock(opaque=opaque))
 
     def _find(self, index: int | None, call_id: str, name: str, *, whole: bool) -> _Call:
         known = None if whole else self._known(index, call_id, name)

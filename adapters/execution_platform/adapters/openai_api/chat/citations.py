@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from execution_platform.adapters.openai_api.chat.pieces import elements, members, object_of, plain, text_of, value_of
+from execution_platform.adapters.openai_api.chat.pieces import elements, integer, members, object_of, plain, value_of
 from execution_platform.v1 import content_pb2
 
 __all__ = ["annotation", "reference", "sources"]
@@ -29,13 +29,10 @@ def annotation(raw: msgspec.Raw) -> content_pb2.Citation:
         cited_text=_cited(said.get("content") or said.get("quote")),
         raw_json=bytes(raw).decode("utf-8", "replace"),
     )
-    start, end = value_of(said.get("start_index")), value_of(said.get("end_index"))
-    if isinstance(start, int) or isinstance(end, int):
-        citation.text_range.unit = content_pb2.CITATION_UNIT_CHARACTER
-        if isinstance(start, int):
-            citation.text_range.start = start
-        if isinstance(end, int):
-            citation.text_range.end = end
+    start, end = integer(said.get("start_index")), integer(said.get("end_index"))
+    if start is not None or end is not None:
+        cited = content_pb2.CitationRange(start=start, end=end, unit=content_pb2.CITATION_UNIT_CHARACTER)
+        citation.text_range.CopyFrom(cited)
     return citation
 
 
@@ -62,7 +59,7 @@ def reference(raw: msgspec.Raw, at: int) -> Iterator[content_pb2.Citation]:
     told = members(raw)
     for source in elements(told.get("reference_ids")):
         citation = content_pb2.Citation(
-            provider_type="reference", source_id=text_of(source), raw_json=bytes(raw).decode("utf-8", "replace")
+            provider_type="reference", source_id=plain(source), raw_json=bytes(raw).decode("utf-8", "replace")
         )
         citation.text_range.start = citation.text_range.end = at
         citation.text_range.unit = content_pb2.CITATION_UNIT_CHARACTER

@@ -27,7 +27,7 @@ def members(data: bytes | msgspec.Raw) -> Members:
     """
     try:
         return _members.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Lone surrogates and broken UTF-8 come through the slower, forgiving reader.
         value = decode_json(bytes(data))
     if not isinstance(value, dict):
@@ -46,7 +46,7 @@ def elements(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
         return []
     try:
         return _elements.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return [msgspec.Raw(json_text(element).encode()) for element in decode_json(bytes(raw))]
 
 
@@ -69,9 +69,12 @@ def plain(raw: msgspec.Raw | None) -> str:
 
 
 def integer(raw: msgspec.Raw | None) -> int | None:
-    """Return an integer; None: it is none."""
-    value = value_of(raw)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """Return an integer that protobuf can carry; None: it is none."""
+    return _integer(value_of(raw))
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63 else None
 
 
 def token_logprobs(raw: msgspec.Raw | None) -> tuple[list[content_pb2.TokenLogprob], list[content_pb2.TokenLogprob]]:
@@ -98,8 +101,8 @@ def _logprob(told: dict[str, Any]) -> content_pb2.TokenLogprob:
     octets = told.get("bytes")
     if isinstance(octets, list) and all(isinstance(octet, int) and 0 <= octet < 256 for octet in octets):
         one.token_bytes = bytes(octets)
-    token_id = told.get("id", told.get("token_id"))
-    if isinstance(token_id, int):
+    token_id = _integer(told.get("id", told.get("token_id")))
+    if token_id is not None:
         one.token_id = token_id
     one.top.extend(_logprob(other) for other in _objects(told.get("top_logprobs")))
     return one
@@ -111,8 +114,9 @@ def _parallel(told: dict[str, Any]) -> Iterator[content_pb2.TokenLogprob]:
         one = content_pb2.TokenLogprob(logprob=_float(logprob))
         if isinstance(tokens, list) and at < len(tokens):
             one.token = _carried(tokens[at])
-        if isinstance(ids, list) and at < len(ids) and isinstance(ids[at], int):
-            one.token_id = ids[at]
+        token_id = _integer(ids[at]) if isinstance(ids, list) and at < len(ids) else None
+        if token_id is not None:
+            one.token_id = token_id
         yield one
 
 
@@ -121,4 +125,7 @@ def _carried(text: Any) -> str:
 
 
 def _float(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    try:
+        return float(value) if isinstance(value, int | float) else 0.0
+    except OverflowError:
+        return 0.0

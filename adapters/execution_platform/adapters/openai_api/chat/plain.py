@@ -61,5 +61,5 @@ def plain_chunk(data: bytes) -> PlainChunk | None:
     """Return a chunk of the ordinary kind; None: it is of another, or of no kind at all."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -252,17 +252,13 @@ class ChatTranslation:
             # Some repeat it, some send an empty one.
             self._word = plain(word) or self._word or ""
             self._failure = self._failure or failure_of_word(self._word)
-        matched = value_of(choice.get("stop_reason"))  # vLLM: the stop sequence, or the number of a token
-        if isinstance(matched, str):
-            self._matched = matched
-            del choice["stop_reason"]
+        if isinstance(value_of(choice.get("stop_reason")), str):  # vLLM; otherwise it is the number of a token
+            self._matched = plain(choice.pop("stop_reason"))
         for key, value in choice.items():
             self._choice_rest.add(key, value)
 
     def _keep(self, chunk: Members) -> None:
-        tier = value_of(chunk.pop("service_tier", None))
-        if isinstance(tier, str):
-            self._tier = tier or self._tier
+        self._tier = plain(chunk.pop("service_tier", None)) or self._tier
         for key, value in chunk.items():
             if key in {"citations", "search_results"}:
                 self._sources[key] = msgspec.Raw(bytes(value))
@@ -332,7 +328,8 @@ class ChatTranslation:
             filtered = self._choice_rest.values().get("content_filter_results")
             if filtered is not None:
                 told = value_of(filtered)
-                finished.refusal.category = ",".join(filtered_categories({"content_filter_results": told}))
+                categories = filtered_categories({"content_filter_results": told})
+                finished.refusal.category = ",".join(categories).encode("utf-8", "replace").decode()
                 finished.refusal.raw_json = bytes(filtered).decode("utf-8", "replace")
         return finished
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from execution_platform.adapters.openai_api.answer import stated_cost
-from execution_platform.adapters.openai_api.chat.pieces import object_of
+from execution_platform.adapters.openai_api.chat.pieces import object_of, plain
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.usage import UsageItems
 from execution_platform.adapters.wire import decode_json
@@ -32,6 +32,10 @@ _SERVER_CALLS = {
 }
 
 
+#: No answer has as many tokens; sums below it fit into the contract's int64.
+_NO_COUNT = 2**60
+
+
 def usage_of(raw: msgspec.Raw, dialect: Dialect) -> usage_pb2.Usage:
     """Return a usage object as disjoint items, with its own JSON verbatim.
 
@@ -50,9 +54,7 @@ def usage_of(raw: msgspec.Raw, dialect: Dialect) -> usage_pb2.Usage:
         _add_output(items, told)
         _add_calls(items, told)
     usage = items.usage(bytes(raw).decode("utf-8", "replace"))
-    tier = told.get("service_tier") if isinstance(told, dict) else None
-    if isinstance(tier, str):
-        usage.service_tier = tier
+    usage.service_tier = plain(object_of(raw).get("service_tier"))
     return usage
 
 
@@ -90,8 +92,8 @@ def _number(raw: msgspec.Raw | None) -> str | None:
 def _count(counts: Mapping[str, Any], key: str) -> int:
     value = counts.get(key)
     if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _NO_COUNT else 0
 
 
 def _details(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:
