@@ -8,9 +8,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
-from tests.e2e.conftest import MADE_UP_KEY, output_of
+from tests.e2e.caller import calling, chat, until
+from tests.e2e.conftest import MADE_UP_KEY, output_of, quiet
 from tests.e2e.processes import Process, Server, environment, serving
+
+from execution_platform.v1 import chat_pb2
 
 EP = str(Path(sys.executable).parent / "ep")
 
@@ -34,9 +38,9 @@ def test_the_first_chat_is_a_real_models(tmp_path: Path) -> None:
         process.end()
     said = process.out.partition("> Say hello in one short sentence.")[2].partition("\n\n(")[0]
     assert len(said.split()) > 2, process.out
-    (chat,) = process.records("chat")
-    assert (chat["provider"], chat["ending"]) == ("local", "finished")
-    assert chat["output_tokens"] > 2
+    (noted,) = process.records("chat")
+    assert (noted["provider"], noted["ending"]) == ("local", "finished")
+    assert noted["output_tokens"] > 2
 
 
 @pytest.mark.usefixtures("_small_model")
@@ -48,6 +52,21 @@ def test_the_server_goes_on_after_the_first_chat(tmp_path: Path) -> None:
         answer = output_of(command, env=environment({}), cwd=tmp_path)
         assert json.loads(answer.splitlines()[-1])["finished"]["reason"] == "FINISH_REASON_STOP"
         assert "again" in output_of([EP, "chat", "--target", server.address(), "--model", "scripted/echo", "again"])
+        server.signal()
+        assert server.wait() == 0
+
+
+@pytest.mark.usefixtures("_small_model")
+def test_a_cancelled_chat_with_the_local_model_makes_room_for_the_next(tmp_path: Path) -> None:
+    """Cancelled in mid-stream the model inside the server stops, answers the next chat, and the server ends with 0."""
+    with serving(tmp_path) as server, calling(server.address()) as caller:
+        call = caller.begin(chat("local", "Count: 1, 2, 3, and so on without end."))
+        until(call, "block_delta")
+        call.cancel()
+        quiet(caller)
+        answer = caller.stream(chat("local", "Say hello.", sampling=chat_pb2.Sampling(max_output_tokens=8)))
+        assert (answer.code, answer.kinds[-1]) == (grpc.StatusCode.OK, "finished")
+        assert answer.text
         server.signal()
         assert server.wait() == 0
 
