@@ -166,8 +166,10 @@ def test_json_text_says_the_same(value: Any) -> None:
 
 
 def test_json_text_keeps_surrogates_and_bounds_nesting() -> None:
-    """A lone surrogate stays escaped, and what is nested beyond reason is refused."""
+    """A lone surrogate stays escaped; what JSON cannot say beside it, or is nested beyond reason, is refused."""
     assert json_text({"a": "\ud800"}) == '{"a":"\\ud800"}'
+    with pytest.raises(ProtocolError, match="not JSON"):
+        json_text(["\ud800", float("nan")])
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]

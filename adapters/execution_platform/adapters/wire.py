@@ -177,14 +177,17 @@ def json_text(value: Any) -> str:
     """Return a decoded value as compact JSON text; lone surrogates stay escaped.
 
     Raises:
-        ProtocolError: it is nested too deeply.
+        ProtocolError: it is nested too deeply, or holds a number that JSON does not have.
     """
     try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"))
+        try:
+            return msgspec.json.encode(value).decode()
+        except UnicodeEncodeError:
+            return json.dumps(value, separators=(",", ":"), allow_nan=False)
     except RecursionError as error:
         raise ProtocolError("JSON is nested too deeply") from error
+    except ValueError as error:
+        raise ProtocolError(f"the provider sent something that is not JSON: {error}") from error
 
 
 def raw_json(text: str, field: str, *, must_be_object: bool = False) -> msgspec.Raw:

@@ -11,11 +11,11 @@ import httpx2
 import msgspec
 
 from execution_platform.adapters.anthropic.errors import error_from_sdk, request_id_of
-from execution_platform.adapters.anthropic.fields import as_int, clean_text, raw_elements, raw_fields, raw_text
 from execution_platform.adapters.anthropic.limits import rate_limits
 from execution_platform.adapters.anthropic.request import WireRequest, build_count, build_request
 from execution_platform.adapters.anthropic.stream import AnswerContext, MessagesTranslation
 from execution_platform.adapters.errors import AdapterError, ProtocolError
+from execution_platform.adapters.fields import clean_text, elements_if_any, fields_of, int_of, json_of
 from execution_platform.adapters.spi import Call, Events, ProviderConfig, TokenCount
 from execution_platform.adapters.transport import (
     http_client,
@@ -100,7 +100,7 @@ class AnthropicAdapter:
         """Count the input tokens of a call. Raises AdapterError."""
         wire = build_count(call, self._name)
         body = await self._json(self._post("/v1/messages/count_tokens", wire))
-        tokens = as_int(raw_fields(body).get("input_tokens"))
+        tokens = int_of(fields_of(body).get("input_tokens"))
         if tokens is None:
             raise ProtocolError("the provider's token count has no input_tokens")
         return TokenCount(tokens, body.decode("utf-8", "replace"), wire.notices)
@@ -113,8 +113,8 @@ class AnthropicAdapter:
             request = self._client.get(
                 "/v1/models", cast_to=httpx2.Response, options={"params": params, "headers": _RAW}
             )
-            page = raw_fields(await self._json(request))
-            models += [self._model(element) for element in raw_elements(page.get("data", msgspec.Raw(b"[]")))]
+            page = fields_of(await self._json(request))
+            models += [self._model(element) for element in elements_if_any(page.get("data"))]
             last = clean_text(page.get("last_id"))
             if bytes(page.get("has_more", b"")) != b"true" or not last:
                 break
@@ -168,16 +168,16 @@ class AnthropicAdapter:
         )
 
     def _model(self, raw: msgspec.Raw) -> catalog_pb2.Model:
-        fields = raw_fields(raw)
+        fields = fields_of(raw)
         name = clean_text(fields.get("id"))
         model = catalog_pb2.Model(
             name=f"{self._name}/{name}",
             provider=self._name,
             model=name,
             display_name=clean_text(fields.get("display_name")),
-            provider_metadata_json=raw_text(raw),
+            provider_metadata_json=json_of(raw),
         )
-        context, output = as_int(fields.get("max_input_tokens")), as_int(fields.get("max_tokens"))
+        context, output = int_of(fields.get("max_input_tokens")), int_of(fields.get("max_tokens"))
         if context:
             model.context_window = context
         if output:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import msgspec
 
-from execution_platform.adapters.anthropic.fields import (
+from execution_platform.adapters.fields import (
     Fields,
-    as_int,
-    as_text,
     clean_text,
+    elements_if_any,
+    fields_if_any,
+    fields_of,
+    int_of,
     is_told,
+    json_of,
     object_json,
-    raw_elements,
-    raw_fields,
-    raw_text,
     rest_of,
+    text_of,
 )
 from execution_platform.v1 import content_pb2
 
@@ -45,7 +46,7 @@ _KNOWN_OF_RESULTS = frozenset({"type", "tool_use_id", "content"})
 
 def is_opaque(fields: Fields) -> bool:
     """Return whether the contract has no block for these members."""
-    return as_text(fields.get("type")) not in _READ and not _is_result(fields)
+    return text_of(fields.get("type")) not in _READ and not _is_result(fields)
 
 
 def _is_result(fields: Fields) -> bool:
@@ -66,8 +67,7 @@ def read_block(fields: Fields, summarized: bool, minted_id: str) -> content_pb2.
     block = content_pb2.ContentBlock(provider_metadata_json=object_json(rest_of(fields, _KNOWN[kind])))
     if kind == "text":
         block.text.SetInParent()
-        elements = raw_elements(fields["citations"]) if "citations" in fields else []
-        block.citations.extend(read_citation(element) for element in elements)
+        block.citations.extend(read_citation(element) for element in elements_if_any(fields.get("citations")))
     elif kind == "thinking":
         block.thinking.is_summary = summarized
     elif kind == "redacted_thinking":
@@ -93,7 +93,7 @@ def _read_result(kind: str, fields: Fields) -> content_pb2.ContentBlock:
     block = content_pb2.ContentBlock(provider_metadata_json=object_json(rest_of(fields, _KNOWN_OF_RESULTS)))
     result = block.tool_result
     result.call_id = clean_text(fields.get("tool_use_id"))
-    result.structured_content_json = raw_text(fields["content"])
+    result.structured_content_json = json_of(fields["content"])
     result.is_error = bytes(fields.get("is_error", b"")) == b"true" or _tells_error(fields["content"])
     result.executed_by = content_pb2.TOOL_EXECUTOR_PROVIDER
     result.provider_type = kind
@@ -102,9 +102,7 @@ def _read_result(kind: str, fields: Fields) -> content_pb2.ContentBlock:
 
 def _tells_error(content: msgspec.Raw) -> bool:
     """Return whether the content is one of the error objects, such as web_search_tool_result_error."""
-    if not bytes(content).lstrip().startswith(b"{"):
-        return False
-    return as_text(raw_fields(content).get("type")).endswith("_error")
+    return text_of(fields_if_any(content).get("type")).endswith("_error")
 
 
 #: Where each type of citation tells its range, and what it counts.
@@ -118,7 +116,7 @@ _RANGES: dict[str, tuple[str, str, content_pb2.CitationUnit.ValueType]] = {
 
 def read_citation(raw: msgspec.Raw) -> content_pb2.Citation:
     """Return a citation of any of the five kinds; of an unknown kind what it shares with them."""
-    fields = raw_fields(raw)
+    fields = fields_of(raw)
     kind = clean_text(fields.get("type"))
     citation = content_pb2.Citation(
         provider_type=kind,
@@ -126,11 +124,11 @@ def read_citation(raw: msgspec.Raw) -> content_pb2.Citation:
         title=clean_text(fields.get("document_title")) or clean_text(fields.get("title")),
         cited_text=clean_text(fields.get("cited_text")),
         source_id=clean_text(fields.get("file_id")),
-        raw_json=raw_text(raw),
+        raw_json=json_of(raw),
     )
     if is_told(fields.get("source")):
         _read_source(citation, clean_text(fields["source"]))
-    document = as_int(fields.get("document_index"))
+    document = int_of(fields.get("document_index"))
     if document is not None:
         citation.document_index = document
     if kind in _RANGES:
@@ -152,7 +150,7 @@ def _read_range(
     unit: content_pb2.CitationUnit.ValueType,
 ) -> None:
     part.unit = unit
-    first, last = as_int(fields.get(start)), as_int(fields.get(end))
+    first, last = int_of(fields.get(start)), int_of(fields.get(end))
     if first is not None:
         part.start = first
     if last is not None:

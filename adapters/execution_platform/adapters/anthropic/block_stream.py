@@ -12,19 +12,19 @@ from typing import Literal
 import msgspec
 
 from execution_platform.adapters.anthropic.answer_blocks import CALL_TYPES, is_opaque, read_block, read_citation
-from execution_platform.adapters.anthropic.fields import (
-    Fields,
-    as_int,
-    as_text,
-    clean_text,
-    inner_fields,
-    object_json,
-    raw_fields,
-    raw_text,
-    rest_of,
-)
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
+from execution_platform.adapters.fields import (
+    Fields,
+    clean_text,
+    fields_of,
+    inner_fields,
+    int_of,
+    json_of,
+    object_json,
+    rest_of,
+    text_of,
+)
 from execution_platform.adapters.wire import decode_json, json_text
 from execution_platform.v1 import content_pb2
 
@@ -128,7 +128,7 @@ class BlockStream:
         """Take a content_block_delta. Raises ProtocolError for a block that was not begun."""
         block = self._open_at(_position(event))
         delta = inner_fields(event, "delta")
-        read = self._read_delta(block, as_text(delta.get("type")), delta)
+        read = self._read_delta(block, text_of(delta.get("type")), delta)
         block.later.update(rest_of(event, KNOWN_OF_EVENT))
         for key, raw in rest_of(delta, {"type", *read}).items():
             block.later[key] = _joined(block.later.get(key), raw)
@@ -156,16 +156,16 @@ class BlockStream:
         return block
 
     def _begin(self, raw: msgspec.Raw) -> _OpenBlock:
-        fields = raw_fields(raw)
-        block = _OpenBlock(as_text(fields.get("type")), raw, fields)
+        fields = fields_of(raw)
+        block = _OpenBlock(text_of(fields.get("type")), raw, fields)
         if is_opaque(fields):
             return block  # told whole at its stop, when its deltas are in
         minted = f"call_{self.message_id}_{self._writer.block_count}"
         block.index = self._writer.open(read_block(block.fields, self.summarized, minted))
         if block.kind == "text":
-            self._writer.text(block.index, as_text(fields.get("text")))
+            self._writer.text(block.index, text_of(fields.get("text")))
         elif block.kind == "thinking":
-            self._writer.thinking(block.index, as_text(fields.get("thinking")))
+            self._writer.thinking(block.index, text_of(fields.get("thinking")))
             block.signature = clean_text(fields.get("signature"))
         return block
 
@@ -175,10 +175,10 @@ class BlockStream:
             return ()
         match kind, block.kind:
             case "text_delta", "text":
-                self._writer.text(block.index, as_text(delta.get("text")))
+                self._writer.text(block.index, text_of(delta.get("text")))
                 return ("text",)
             case "thinking_delta", "thinking":
-                self._writer.thinking(block.index, as_text(delta.get("thinking")))
+                self._writer.thinking(block.index, text_of(delta.get("thinking")))
                 return ("thinking",)
             case "signature_delta", "thinking":
                 block.signature = clean_text(delta.get("signature"))
@@ -187,7 +187,7 @@ class BlockStream:
                 self._writer.citation(block.index, read_citation(delta["citation"]))
                 return ("citation",)
             case "input_json_delta", _ if block.kind in CALL_TYPES:
-                piece = as_text(delta.get("partial_json"))
+                piece = text_of(delta.get("partial_json"))
                 block.has_arguments = block.has_arguments or bool(piece)
                 self._writer.arguments(block.index, piece)
                 return ("partial_json",)
@@ -200,7 +200,7 @@ class BlockStream:
             return
         if block.kind in CALL_TYPES and not block.has_arguments:
             # No piece came, or only empty ones: what stood in the block itself are the arguments.
-            self._writer.arguments(block.index, raw_text(block.fields.get("input", msgspec.Raw(b"{}"))))
+            self._writer.arguments(block.index, json_of(block.fields.get("input", msgspec.Raw(b"{}"))))
         if block.signature:
             self._writer.state(block.index, "signature", block.signature.encode())
         self._writer.stop(block.index, self._later_metadata(block))
@@ -210,13 +210,13 @@ class BlockStream:
         if not block.later:
             return None
         before = read_block(block.fields, self.summarized, "").provider_metadata_json
-        return object_json({**(raw_fields(before.encode()) if before else {}), **block.later})
+        return object_json({**(fields_of(before.encode()) if before else {}), **block.later})
 
     def _tell_opaque(self, block: _OpenBlock) -> None:
         members = {**block.fields, **block.later}
         opaque = content_pb2.OpaqueBlock(
             type=clean_text(block.fields.get("type")),
-            json=object_json(members) if block.later else raw_text(block.raw),
+            json=object_json(members) if block.later else json_of(block.raw),
         )
         self._writer.whole(content_pb2.ContentBlock(opaque=opaque))
         if block.kind == "fallback":
@@ -224,7 +224,7 @@ class BlockStream:
 
 
 def _position(event: Fields) -> int:
-    index = as_int(event.get("index"))
+    index = int_of(event.get("index"))
     if index is None:
         raise ProtocolError("the provider sent an event of a block without its index")
     return index

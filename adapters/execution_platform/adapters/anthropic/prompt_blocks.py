@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from google.protobuf import duration_pb2
 
-from execution_platform.adapters.anthropic.fields import Fields, raw_fields
 from execution_platform.adapters.errors import ProtocolError
+from execution_platform.adapters.fields import Fields, fields_of
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import chat_pb2, content_pb2
@@ -96,7 +96,7 @@ class PromptBlocks:
         if block.WhichOneof("content") in {"thinking", "redacted_thinking"}:
             self._notices.param_dropped(f"{path}.cache_hint", "thinking cannot end a cached prompt")
             return part
-        members: dict[str, Any] = dict(raw_fields(part)) if isinstance(part, msgspec.Raw) else part
+        members: dict[str, Any] = dict(fields_of(part)) if isinstance(part, msgspec.Raw) else part
         return {**members, "cache_control": self.hint(block.cache_hint, path)}
 
     def _write_content(self, block: content_pb2.ContentBlock, path: str) -> WireBlock | None:
@@ -299,7 +299,7 @@ def _metadata(block: content_pb2.ContentBlock) -> Fields:
     if not block.provider_metadata_json:
         return {}
     try:
-        return raw_fields(block.provider_metadata_json.encode())
+        return fields_of(block.provider_metadata_json.encode())
     except ProtocolError:
         return {}  # a caller's own text; the format has no place for it anyway
 

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from google.protobuf import duration_pb2
 
-from execution_platform.adapters.anthropic.fields import raw_fields
 from execution_platform.adapters.anthropic.models import ModelFacts, facts_of
 from execution_platform.adapters.anthropic.options import (
     write_max_tokens,
@@ -25,6 +24,7 @@ from execution_platform.adapters.anthropic.prompt_blocks import PromptBlocks, ca
 from execution_platform.adapters.anthropic.stream import FAMILY
 from execution_platform.adapters.anthropic.tools import write_tool_choice, write_tools
 from execution_platform.adapters.errors import InvalidRequestError
+from execution_platform.adapters.fields import fields_of
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.spi import Call
 from execution_platform.adapters.wire import decode_json, encode_json, merge_patch, raw_json
@@ -245,5 +245,5 @@ def _betas(body: _Body, uses_files: bool) -> list[str]:
 def _decoded(value: Any) -> dict[str, Any]:
     """Return an object's members, however it is held; anything else has none."""
     if isinstance(value, msgspec.Raw):
-        value = raw_fields(value)
+        value = fields_of(value)
     return value if isinstance(value, dict) else {}

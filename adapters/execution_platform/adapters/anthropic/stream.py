@@ -13,22 +13,23 @@ import msgspec
 
 from execution_platform.adapters.anthropic.block_stream import KNOWN_OF_EVENT, BlockStream
 from execution_platform.adapters.anthropic.errors import blocked_by_filter, error_from_body
-from execution_platform.adapters.anthropic.fields import (
-    Fields,
-    as_text,
-    clean_text,
-    inner_fields,
-    is_told,
-    object_json,
-    raw_elements,
-    raw_fields,
-    raw_text,
-    rest_of,
-)
 from execution_platform.adapters.anthropic.models import facts_of
 from execution_platform.adapters.anthropic.tally import Tally
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
+from execution_platform.adapters.fields import (
+    Fields,
+    clean_text,
+    elements_if_any,
+    fields_if_any,
+    fields_of,
+    inner_fields,
+    is_told,
+    json_of,
+    object_json,
+    rest_of,
+    text_of,
+)
 from execution_platform.adapters.spi import Events
 from execution_platform.adapters.transport import with_request_id
 from execution_platform.adapters.wire import SseDecoder
@@ -132,7 +133,7 @@ class MessagesTranslation:
 
     def whole(self, body: bytes) -> Events:
         """Take the body of an unstreamed answer. Raises AdapterError."""
-        fields = raw_fields(body)
+        fields = fields_of(body)
         if "error" in fields and "content" not in fields:
             if self._finish_if_blocked(body):
                 return self._writer.take()
@@ -165,8 +166,8 @@ class MessagesTranslation:
             return
         if data == b"[DONE]" or name == "ping":
             return
-        fields = raw_fields(data)
-        kind = as_text(fields.get("type")) or name
+        fields = fields_of(data)
+        kind = text_of(fields.get("type")) or name
         if kind == "content_block_delta":
             self._blocks.delta(fields)
         elif kind == "content_block_start":
@@ -214,7 +215,7 @@ class MessagesTranslation:
         # A continued answer without new output tells its end at its start already.
         self._end.update((key, raw) for key, raw in message.items() if is_told(raw))
         self._tell_started()
-        for element in raw_elements(message.get("content", msgspec.Raw(b"[]"))):
+        for element in elements_if_any(message.get("content")):
             self._blocks.whole(element)
 
     def _tell_started(self) -> None:
@@ -288,10 +289,10 @@ class MessagesTranslation:
         refused = finished.reason == chat_pb2.FINISH_REASON_REFUSAL
         details = self._end.get("stop_details")
         if is_told(details):
-            fields = raw_fields(self._end["stop_details"])
+            fields = fields_of(self._end["stop_details"])
             finished.refusal.category = clean_text(fields.get("category"))
             finished.refusal.explanation = clean_text(fields.get("explanation"))
-            finished.refusal.raw_json = raw_text(self._end["stop_details"])
+            finished.refusal.raw_json = json_of(self._end["stop_details"])
         if refused:
             finished.refusal.prompt_blocked = self._writer.block_count == 0
 
@@ -304,8 +305,7 @@ class MessagesTranslation:
         if not self._started:
             self._tell_started()
         self._blocks.stop_all()
-        error = raw_fields(body).get("error", msgspec.Raw(b"{}"))
-        kind = raw_fields(error).get("type") if bytes(error).lstrip().startswith(b"{") else None
+        kind = fields_if_any(fields_of(body).get("error")).get("type")
         finished = self._bare_finish(chat_pb2.FINISH_REASON_CONTENT_FILTER)
         finished.provider_finish_reason = clean_text(kind)
         finished.refusal.explanation = explanation

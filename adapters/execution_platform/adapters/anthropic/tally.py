@@ -11,15 +11,16 @@ from decimal import Decimal
 
 import msgspec
 
-from execution_platform.adapters.anthropic.fields import (
+from execution_platform.adapters.fields import (
     Fields,
-    as_int,
     clean_text,
+    elements_if_any,
+    fields_if_any,
+    fields_of,
+    int_of,
     is_told,
+    json_of,
     object_json,
-    raw_elements,
-    raw_fields,
-    raw_text,
     rest_of,
 )
 from execution_platform.adapters.usage import UsageItems
@@ -63,8 +64,8 @@ class Tally:
         """Take a usage object; null says nothing."""
         if not is_told(raw):
             return
-        self._last = raw_fields(raw)
-        self._last_json = raw_text(raw)
+        self._last = fields_of(raw)
+        self._last_json = json_of(raw)
         self._told.update((key, value) for key, value in self._last.items() if is_told(value))
 
     def usage(self, served_model: str = "") -> usage_pb2.Usage:
@@ -93,7 +94,7 @@ class Tally:
         if bytes(self._told.get("is_byok", b"")) == b"true":
             # With the operator's own key at the upstream, `cost` is the fee and the rest is billed elsewhere.
             details = self._told.get("cost_details")
-            parts = raw_fields(details) if details is not None and is_told(details) else {}
+            parts = fields_if_any(details)
             upstream = _nanos(parts.get("upstream_inference_cost"))
             if upstream:
                 cost.lines.append(_line(upstream, "upstream_inference_cost"))
@@ -108,8 +109,7 @@ class Tally:
 
         Those of compaction and of advisors, and after a fallback the attempts of the models that declined.
         """
-        raw = self._told.get("iterations")
-        iterations = [raw_fields(element) for element in raw_elements(raw)] if raw is not None else []
+        iterations = [fields_of(element) for element in elements_if_any(self._told.get("iterations"))]
         served = next((_model(it) for it in reversed(iterations) if _type(it) == "fallback_message"), "")
         return [it for it in iterations if _is_apart(it, served)]
 
@@ -129,10 +129,10 @@ def _is_apart(iteration: Fields, served: str) -> bool:
 
 
 def _add_tokens(items: UsageItems, told: Fields, model: str) -> None:
-    output = as_int(told.get("output_tokens")) or 0
+    output = int_of(told.get("output_tokens")) or 0
     thinking = min(output, _inner_int(told, "output_tokens_details", "thinking_tokens"))
-    items.add(usage_pb2.USAGE_KIND_INPUT, as_int(told.get("input_tokens")) or 0, model=model)
-    items.add(usage_pb2.USAGE_KIND_CACHE_READ, as_int(told.get("cache_read_input_tokens")) or 0, model=model)
+    items.add(usage_pb2.USAGE_KIND_INPUT, int_of(told.get("input_tokens")) or 0, model=model)
+    items.add(usage_pb2.USAGE_KIND_CACHE_READ, int_of(told.get("cache_read_input_tokens")) or 0, model=model)
     _add_cache_writes(items, told, model)
     items.add(usage_pb2.USAGE_KIND_OUTPUT, output - thinking, model=model)
     items.add(usage_pb2.USAGE_KIND_REASONING, thinking, model=model)
@@ -141,7 +141,7 @@ def _add_tokens(items: UsageItems, told: Fields, model: str) -> None:
 def _add_cache_writes(items: UsageItems, told: Fields, model: str) -> None:
     hour = _inner_int(told, "cache_creation", "ephemeral_1h_input_tokens")
     minutes = _inner_int(told, "cache_creation", "ephemeral_5m_input_tokens")
-    total = as_int(told.get("cache_creation_input_tokens"))
+    total = int_of(told.get("cache_creation_input_tokens"))
     if total is not None:
         # The total is told again at the end, its split only at the start.
         hour = min(hour, total)
@@ -153,10 +153,10 @@ def _add_cache_writes(items: UsageItems, told: Fields, model: str) -> None:
 
 def _add_server_tools(items: UsageItems, told: Fields) -> None:
     raw = told.get("server_tool_use")
-    for key, value in raw_fields(raw).items() if is_told(raw) and raw is not None else ():
+    for key, value in fields_of(raw).items() if is_told(raw) else ():
         items.add(
             usage_pb2.USAGE_KIND_SERVER_TOOL_CALL,
-            as_int(value) or 0,
+            int_of(value) or 0,
             tool=key.removesuffix("_requests"),
             unit=usage_pb2.USAGE_UNIT_CALL,
         )
@@ -164,16 +164,14 @@ def _add_server_tools(items: UsageItems, told: Fields) -> None:
 
 def _inner_int(told: Fields, outer: str, inner: str) -> int:
     raw = told.get(outer)
-    if raw is None or not is_told(raw):
-        return 0
-    return as_int(raw_fields(raw).get(inner)) or 0
+    return (int_of(fields_of(raw).get(inner)) or 0) if is_told(raw) else 0
 
 
 def _nanos(raw: msgspec.Raw | None) -> int | None:
     """Return an amount in US dollars in 1e-9 dollars, rounded once, half to even; None if it is no amount."""
-    if raw is None or not is_told(raw):
+    if not is_told(raw):
         return None
-    text = raw_text(raw)
+    text = json_of(raw)
     if text.startswith('"'):
         text = str(decode_json(text))
     try:

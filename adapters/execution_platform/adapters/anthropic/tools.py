@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from execution_platform.adapters.anthropic.fields import raw_fields
 from execution_platform.adapters.anthropic.models import ModelFacts
 from execution_platform.adapters.anthropic.prompt_blocks import PromptBlocks
 from execution_platform.adapters.errors import InvalidRequestError
+from execution_platform.adapters.fields import fields_of
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.wire import merge_patch, raw_json
 from execution_platform.v1 import chat_pb2
@@ -135,7 +135,7 @@ def _mcp_server(server: chat_pb2.McpServerTool, wire: WireTools, path: str) -> d
 
 
 def _members(text: str, path: str) -> dict[str, msgspec.Raw]:
-    return raw_fields(raw_json(text, path, must_be_object=True))
+    return fields_of(raw_json(text, path, must_be_object=True))
 
 
 def write_tool_choice(request: chat_pb2.ChatRequest, facts: ModelFacts, notices: Notices) -> dict[str, Any] | None:
