@@ -89,14 +89,14 @@ def _object_schema(fields: Iterable[Field], inside: tuple[Any, ...]) -> Schema:
 
 def _schema(annotation: Any, inside: tuple[Any, ...]) -> Schema:
     annotation, origin, arguments = _taken_apart(annotation)
+    if origin is Annotated:
+        return _annotated(arguments, inside)
     if annotation in (Any, object, ABSENT):
         return {}
     if annotation in _PLAIN:
         return {"type": _PLAIN[annotation]}
     if annotation in _WRITTEN:
         return {"type": "string", "format": _WRITTEN[annotation][0]}
-    if origin is Annotated:
-        return _annotated(arguments, inside)
     if origin is Literal:
         return _enumerated(list(arguments))
     if origin is Union:
