@@ -324,6 +324,29 @@ def test_half_surrogates_are_joined_across_chunks() -> None:
     assert answer.text() == "a\U0001f600b"
 
 
+def test_half_surrogates_in_names_are_shown_as_such() -> None:
+    """Half a character in a name, a source or a reason, which no piece completes, is U+FFFD."""
+    call = parts('{"functionCall":{"name":"f\\ud83d","id":"\\ude00","args":{"a":"\\ud83d"}}}')
+    answer = answer_of(call, '{"candidates":[{"finishReason":"A\\ud83d"}],"modelVersion":"m\\ud83d"}')
+    [block] = answer.blocks
+    assert (block.tool_call.name, block.tool_call.call_id) == ("f\ufffd", "\ufffd")
+    assert block.tool_call.arguments_json == '{"a":"\\ud83d"}'
+    assert answer.finished is not None
+    assert answer.finished.provider_finish_reason == "A\ufffd"
+    assert answer.finished.route.served_model == "m\ufffd"
+
+
+def test_what_is_null_is_as_if_it_were_missing() -> None:
+    """Members that are null say nothing, at any depth, and are not kept."""
+    chunk = (
+        '{"candidates":[{"content":{"parts":[{"text":"a","thoughtSignature":null}],"role":null},"avgLogprobs":null}],'
+    )
+    answer = answer_of(chunk + '"promptFeedback":null,"modelVersion":null}', '{"candidates":null}', END)
+    assert answer.text() == "a"
+    assert answer.finished is not None
+    assert answer.finished.provider_metadata_json == ""
+
+
 def test_an_error_in_the_stream_follows_what_was_said() -> None:
     """An error object ends the stream; the text and the usage before it come first, however it is cut."""
     body = sse(

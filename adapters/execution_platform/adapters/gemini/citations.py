@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from execution_platform.adapters.gemini.fields import Fields, integer, items, listed, members, text, value, word
+from execution_platform.adapters.fields import Fields, clean_text, elements_of, text_of, value_of
+from execution_platform.adapters.gemini.fields import integer, listed, members, word
 from execution_platform.v1 import content_pb2
 
 __all__ = ["Citations"]
@@ -36,8 +37,8 @@ class Citations:
     def grounding(self, metadata: msgspec.Raw) -> None:
         """Take groundingMetadata: one citation for each source of each supported segment."""
         said = members(metadata)
-        chunks = items(said["groundingChunks"]) if "groundingChunks" in said else []
-        supports = items(said["groundingSupports"]) if "groundingSupports" in said else []
+        chunks = elements_of(said["groundingChunks"]) if "groundingChunks" in said else []
+        supports = elements_of(said["groundingSupports"]) if "groundingSupports" in said else []
         for support in self._new(supports):
             self._support(support, chunks)
         if not supports:
@@ -62,19 +63,19 @@ class Citations:
             _set_range(citation, segment)
             if chunk is not None:
                 _with_source(citation, chunk)
-            part = integer(value(segment.get("partIndex"))) or 0
-            self._found.append((citation, part, text(segment.get("text"))))
+            part = integer(value_of(segment.get("partIndex"))) or 0
+            self._found.append((citation, part, text_of(segment.get("text"))))
 
     def recited(self, metadata: msgspec.Raw) -> None:
         """Take citationMetadata: what the answer quotes at length."""
         said = members(metadata)
         for key in ("citations", "citationSources"):
-            for raw in items(said[key]) if key in said else ():
+            for raw in elements_of(said[key]) if key in said else ():
                 source = members(raw)
                 citation = content_pb2.Citation(
                     provider_type="citation",
-                    uri=text(source.get("uri")),
-                    title=text(source.get("title")),
+                    uri=clean_text(source.get("uri")),
+                    title=clean_text(source.get("title")),
                     raw_json=_text(raw),
                 )
                 if "endIndex" in source:
@@ -84,11 +85,11 @@ class Citations:
     def retrieved(self, metadata: msgspec.Raw) -> None:
         """Take urlContextMetadata: addresses that were read for the answer. Failed ones are no sources."""
         said = members(metadata)
-        for raw in self._new(items(said["urlMetadata"]) if "urlMetadata" in said else []):
+        for raw in self._new(elements_of(said["urlMetadata"]) if "urlMetadata" in said else []):
             page = members(raw)
             if word(page.get("urlRetrievalStatus")) in _RETRIEVED:
                 citation = content_pb2.Citation(
-                    provider_type="urlContext", uri=text(page.get("retrievedUrl")), raw_json=_text(raw)
+                    provider_type="urlContext", uri=clean_text(page.get("retrievedUrl")), raw_json=_text(raw)
                 )
                 self._found.append((citation, 0, ""))
 
@@ -110,9 +111,9 @@ class Citations:
 
 def _set_range(citation: content_pb2.Citation, segment: Fields) -> None:
     # proto3 leaves a zero out, so an end without a start starts at 0.
-    end = integer(value(segment.get("endIndex")))
+    end = integer(value_of(segment.get("endIndex")))
     if end is not None:
-        citation.text_range.start = integer(value(segment.get("startIndex"))) or 0
+        citation.text_range.start = integer(value_of(segment.get("startIndex"))) or 0
         citation.text_range.end = end
         citation.text_range.unit = content_pb2.CITATION_UNIT_BYTE
 
@@ -122,10 +123,10 @@ def _with_source(citation: content_pb2.Citation, chunk: msgspec.Raw) -> content_
         if kind in _SOURCES:
             uris, title, quoted, identifiers = _SOURCES[kind]
             source = members(raw)
-            citation.uri = next((text(source[key]) for key in uris if key in source), "")
-            citation.title = text(source.get(title))
-            citation.cited_text = text(source.get(quoted))
-            citation.source_id = next((text(source[key]) for key in identifiers if key in source), "")
+            citation.uri = next((clean_text(source[key]) for key in uris if key in source), "")
+            citation.title = clean_text(source.get(title))
+            citation.cited_text = clean_text(source.get(quoted))
+            citation.source_id = next((clean_text(source[key]) for key in identifiers if key in source), "")
     return citation
 
 

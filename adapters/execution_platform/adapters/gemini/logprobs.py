@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from execution_platform.adapters.gemini.fields import Fields, integer, items, listed, members, value
+from execution_platform.adapters.fields import Fields, elements_of, value_of
+from execution_platform.adapters.gemini.fields import integer, listed, members
 from execution_platform.v1 import content_pb2
 
 __all__ = ["read_logprobs"]
@@ -19,9 +20,9 @@ def read_logprobs(result: msgspec.Raw) -> tuple[list[content_pb2.TokenLogprob], 
         result: a LogprobsResult of the Gemini API.
     """
     fields = members(result)
-    chosen = items(fields.pop("chosenCandidates")) if "chosenCandidates" in fields else []
-    places = items(fields.pop("topCandidates")) if "topCandidates" in fields else []
-    tokens = [_token(value(raw)) for raw in chosen]
+    chosen = elements_of(fields.pop("chosenCandidates")) if "chosenCandidates" in fields else []
+    places = elements_of(fields.pop("topCandidates")) if "topCandidates" in fields else []
+    tokens = [_token(value_of(raw)) for raw in chosen]
     for token, place in zip(tokens, places, strict=False):
         token.top.extend(_token(candidate) for candidate in listed(members(place).get("candidates")))
     return tokens, fields

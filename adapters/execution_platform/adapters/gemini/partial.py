@@ -7,7 +7,8 @@ import re
 import msgspec
 
 from execution_platform.adapters.errors import ProtocolError
-from execution_platform.adapters.gemini.fields import Fields, items, members, text, value
+from execution_platform.adapters.fields import Fields, elements_of, text_of, value_of
+from execution_platform.adapters.gemini.fields import members
 
 __all__ = ["ArgumentsWriter"]
 
@@ -35,7 +36,7 @@ class ArgumentsWriter:
         Raises:
             ProtocolError: a path is none, or goes back to what was complete.
         """
-        return "".join(self._add(members(part)) for part in items(partial_args))
+        return "".join(self._add(members(part)) for part in elements_of(partial_args))
 
     def end(self) -> str:
         """Return the text that closes the object; empty if nothing came."""
@@ -44,15 +45,15 @@ class ArgumentsWriter:
         return self._end_string() + "".join(_closing(step) for step in reversed(self._path))
 
     def _add(self, part: Fields) -> str:
-        path = _steps(text(part.get("jsonPath")))
-        goes_on = value(part.get("willContinue")) is True
+        path = _steps(text_of(part.get("jsonPath")))
+        goes_on = value_of(part.get("willContinue")) is True
         if self._string_open and path == self._path:
-            piece = _inside(text(part.get("stringValue")))
+            piece = _inside(text_of(part.get("stringValue")))
             return piece if goes_on else piece + self._end_string()
         moved = self._end_string() + self._move(path)
         if "stringValue" in part:
             self._string_open = True
-            piece = moved + '"' + _inside(text(part["stringValue"]))
+            piece = moved + '"' + _inside(text_of(part["stringValue"]))
             return piece if goes_on else piece + self._end_string()
         return moved + _scalar(part)
 

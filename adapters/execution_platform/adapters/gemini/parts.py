@@ -16,7 +16,8 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
-from execution_platform.adapters.gemini.fields import Fields, json_of, members, text, value, word
+from execution_platform.adapters.fields import Fields, clean_text, object_json, text_of, value_of
+from execution_platform.adapters.gemini.fields import members, word
 from execution_platform.adapters.gemini.partial import ArgumentsWriter
 from execution_platform.v1 import content_pb2
 
@@ -132,7 +133,7 @@ class PartsWriter:
             ProtocolError: its content is not what its key says.
         """
         fields = members(raw)
-        signature = text(fields.pop("thoughtSignature", None)) or None
+        signature = text_of(fields.pop("thoughtSignature", None)) or None
         if "functionCall" in fields:
             self._function_call(raw, fields, signature)
             return
@@ -153,15 +154,15 @@ class PartsWriter:
             self._any_text(fields, signature, first=first)
         elif "text" in fields:
             self._end_run()
-            thought = value(fields.pop("thought", None)) is True
+            thought = value_of(fields.pop("thought", None)) is True
             kind = _THOUGHT if thought else _TEXT
-            self._signed_text(kind, text(fields.pop("text")), signature, json_of(fields))
+            self._signed_text(kind, text_of(fields.pop("text")), signature, object_json(fields))
         else:
             self._whole(_Block(opaque=content_pb2.OpaqueBlock(type=_type_of(fields), json=_json(raw))), None)
 
     def _any_text(self, fields: Fields, signature: str | None, *, first: bool) -> None:
-        thought = value(fields.get("thought")) is True
-        self.plain(text(fields.get("text")), thought=thought, signature=signature, first=first)
+        thought = value_of(fields.get("thought")) is True
+        self.plain(text_of(fields.get("text")), thought=thought, signature=signature, first=first)
 
     # --- text ---------------------------------------------------------------------------------------------------------
 
@@ -211,15 +212,15 @@ class PartsWriter:
 
     def _inline_data(self, fields: Fields, signature: str | None, *, first: bool) -> None:
         blob = members(fields.pop("inlineData"))
-        mime_type = text(blob.pop("mimeType", None))
-        data = _bytes(text(blob.pop("data", None)))
+        mime_type = clean_text(blob.pop("mimeType", None))
+        data = _bytes(text_of(blob.pop("data", None)))
         whole = bool(blob or fields or signature is not None)
         if first and not whole and self._kind == _AUDIO and mime_type == self._mime_type:
             self._writer.media(self._index, data)
             return
         self._end_run()
         block = _Block(media=content_pb2.MediaBlock(mime_type=mime_type, data=data))
-        block.provider_metadata_json = json_of(_nested(fields, "inlineData", blob))
+        block.provider_metadata_json = object_json(_nested(fields, "inlineData", blob))
         if whole or not mime_type.startswith("audio/"):
             self._whole(block, signature)
             return
@@ -231,18 +232,18 @@ class PartsWriter:
     def _file_data(self, fields: Fields, signature: str | None) -> None:
         file = members(fields.pop("fileData"))
         media = content_pb2.MediaBlock(
-            mime_type=text(file.pop("mimeType", None)),
-            uri=text(file.pop("fileUri", None)),
-            filename=text(file.pop("displayName", None)),
+            mime_type=clean_text(file.pop("mimeType", None)),
+            uri=clean_text(file.pop("fileUri", None)),
+            filename=clean_text(file.pop("displayName", None)),
         )
-        block = _Block(media=media, provider_metadata_json=json_of(_nested(fields, "fileData", file)))
+        block = _Block(media=media, provider_metadata_json=object_json(_nested(fields, "fileData", file)))
         self._whole(block, signature)
 
     # --- tools that Google runs ---------------------------------------------------------------------------------------
 
     def _executable_code(self, fields: Fields, signature: str | None) -> None:
         raw = fields.pop("executableCode")
-        self._code_call = text(members(raw).get("id"))
+        self._code_call = clean_text(members(raw).get("id"))
         call = content_pb2.ToolCallBlock(
             call_id=self._code_call,
             name="code_execution",
@@ -253,26 +254,26 @@ class PartsWriter:
         if not call.call_id:
             call.call_id = self._code_call = self._mint()
             call.call_id_minted = True
-        self._whole(_Block(tool_call=call, provider_metadata_json=json_of(fields)), signature)
+        self._whole(_Block(tool_call=call, provider_metadata_json=object_json(fields)), signature)
 
     def _code_result(self, fields: Fields, signature: str | None) -> None:
         raw = fields.pop("codeExecutionResult")
         said = members(raw)
         result = content_pb2.ToolResultBlock(
-            call_id=text(said.get("id")) or self._code_call,
+            call_id=clean_text(said.get("id")) or self._code_call,
             name="code_execution",
             structured_content_json=_json(raw),
             is_error=word(said.get("outcome")) not in {"OUTCOME_OK", "1"},
             executed_by=_PROVIDER,
             provider_type="codeExecutionResult",
         )
-        self._whole(_Block(tool_result=result, provider_metadata_json=json_of(fields)), signature)
+        self._whole(_Block(tool_result=result, provider_metadata_json=object_json(fields)), signature)
 
     def _tool_call(self, fields: Fields, signature: str | None) -> None:
         said = members(fields.pop("toolCall"))
         args = said.pop("args", None)
         call = content_pb2.ToolCallBlock(
-            call_id=text(said.pop("id", None)),
+            call_id=clean_text(said.pop("id", None)),
             name=word(said.pop("toolType", None)) or NAMELESS,
             arguments_json="" if args is None else _json(args),
             executed_by=_PROVIDER,
@@ -281,27 +282,27 @@ class PartsWriter:
         if not call.call_id:
             call.call_id = self._mint()
             call.call_id_minted = True
-        metadata = json_of(_nested(fields, "toolCall", said))
+        metadata = object_json(_nested(fields, "toolCall", said))
         self._whole(_Block(tool_call=call, provider_metadata_json=metadata), signature)
 
     def _tool_response(self, fields: Fields, signature: str | None) -> None:
         said = members(fields.pop("toolResponse"))
         response = said.pop("response", None)
         result = content_pb2.ToolResultBlock(
-            call_id=text(said.pop("id", None)),
+            call_id=clean_text(said.pop("id", None)),
             name=word(said.pop("toolType", None)) or NAMELESS,
             structured_content_json="" if response is None else _json(response),
             executed_by=_PROVIDER,
             provider_type="toolResponse",
         )
-        metadata = json_of(_nested(fields, "toolResponse", said))
+        metadata = object_json(_nested(fields, "toolResponse", said))
         self._whole(_Block(tool_result=result, provider_metadata_json=metadata), signature)
 
     # --- functions of the caller --------------------------------------------------------------------------------------
 
     def _function_call(self, raw: msgspec.Raw, fields: Fields, signature: str | None) -> None:
         said = members(fields.pop("functionCall"))
-        name = text(said.pop("name", None))
+        name = clean_text(said.pop("name", None))
         if not name:
             self._nameless_call(raw, said, signature)
             return
@@ -310,9 +311,9 @@ class PartsWriter:
         self.calls_tools = True
         args = said.pop("args", None)
         partial = said.pop("partialArgs", None)
-        goes_on = value(said.pop("willContinue", None)) is True
+        goes_on = value_of(said.pop("willContinue", None)) is True
         call = content_pb2.ToolCallBlock(
-            call_id=text(said.pop("id", None)),
+            call_id=clean_text(said.pop("id", None)),
             name=name,
             arguments_json="" if args is None else _json(args),
             executed_by=_CLIENT,
@@ -320,7 +321,7 @@ class PartsWriter:
         if not call.call_id:
             call.call_id = self._mint()
             call.call_id_minted = True
-        block = _Block(tool_call=call, provider_metadata_json=json_of(_nested(fields, "functionCall", said)))
+        block = _Block(tool_call=call, provider_metadata_json=object_json(_nested(fields, "functionCall", said)))
         index = self._writer.open(_signed(block, signature))
         self.part_blocks.append(index)
         self._call = index
@@ -336,12 +337,12 @@ class PartsWriter:
             self._whole(_Block(opaque=content_pb2.OpaqueBlock(type="functionCall", json=_json(raw))), None)
             return
         if signature is not None:
-            self._writer.state(self._call, SIGNATURE, signature.encode())
+            self._writer.state(self._call, SIGNATURE, signature.encode("utf-8", "replace"))
         if "partialArgs" in said:
             self._writer.arguments(self._call, self._arguments.feed(said["partialArgs"]))
         if "args" in said:
             self._writer.arguments(self._call, _json(said["args"]))
-        if value(said.get("willContinue")) is not True:
+        if value_of(said.get("willContinue")) is not True:
             self._end_call()
 
     def _end_call(self) -> None:
@@ -373,7 +374,7 @@ def _thinking() -> content_pb2.ContentBlock:
 def _nested(fields: Fields, key: str, inner: Fields) -> Fields:
     """Add what is left of a part's content to what is left of the part."""
     if inner:
-        fields[key] = msgspec.Raw(json_of(inner).encode())
+        fields[key] = msgspec.Raw(object_json(inner).encode())
     return fields
 
 

@@ -12,10 +12,11 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
+from execution_platform.adapters.fields import Fields, clean_text, elements_of, object_json, text_of, value_of
 from execution_platform.adapters.gemini.citations import Citations
 from execution_platform.adapters.gemini.counts import usage_of
 from execution_platform.adapters.gemini.errors import error_of, failure_of
-from execution_platform.adapters.gemini.fields import Fields, items, json_of, members, text, value, word
+from execution_platform.adapters.gemini.fields import members, word
 from execution_platform.adapters.gemini.finish import finish_reason
 from execution_platform.adapters.gemini.logprobs import read_logprobs
 from execution_platform.adapters.gemini.parts import CONTINUATION, FAMILY, PartsWriter
@@ -130,7 +131,8 @@ class GeminiTranslation:
 
     def whole(self, body: bytes) -> Events:
         """Take the body of an unstreamed answer. Raises AdapterError."""
-        chunks: list[bytes] = [bytes(chunk) for chunk in items(body)] if body.lstrip().startswith(b"[") else [body]
+        is_array = body.lstrip().startswith(b"[")
+        chunks = [bytes(chunk) for chunk in elements_of(body)] if is_array else [body]
         events = self._read(chunks)
         if not self._is_complete() and not self._answered:
             raise ProtocolError("the answer has neither candidates nor a word on the prompt", provider_status=200)
@@ -221,21 +223,21 @@ class GeminiTranslation:
             self._verbatim(data)
             raise error_of(failure_of(data), in_stream=True)
         self._recognised |= not _KNOWN.isdisjoint(fields)
-        candidates = items(fields.pop("candidates")) if "candidates" in fields else []
+        candidates = elements_of(fields.pop("candidates")) if "candidates" in fields else []
         usage = fields.pop("usageMetadata", None)
-        self._start(text(fields.get("modelVersion")), text(fields.get("responseId")))
+        self._start(clean_text(fields.get("modelVersion")), clean_text(fields.get("responseId")))
         self._verbatim(data)
         if usage is not None:
             self._usage_raw = bytes(usage)
-        if text(fields.get("responseId")) == self._response_id:
+        if clean_text(fields.get("responseId")) == self._response_id:
             fields.pop("responseId", None)
-        self._served_model = text(fields.pop("modelVersion", None)) or self._served_model
+        self._served_model = clean_text(fields.pop("modelVersion", None)) or self._served_model
         if "promptFeedback" in fields:
             self._feedback = fields.pop("promptFeedback")
         self._top.update(fields)
         for position, raw in enumerate(candidates):
             candidate = members(raw)
-            number = value(candidate.get("index"))
+            number = value_of(candidate.get("index"))
             if (position if number is None else number) == 0:
                 self._read_candidate(candidate)
             else:
@@ -248,18 +250,18 @@ class GeminiTranslation:
         if "logprobsResult" in candidate:
             self._take_logprobs(candidate)
         parts = content.pop("parts", None)
-        for position, part in enumerate(items(parts) if parts is not None else ()):
+        for position, part in enumerate(elements_of(parts) if parts is not None else ()):
             self._parts.part(part, first=position == 0)
         if not self._parts.flush_logprobs():
             self._parts.carrier()
             self._parts.flush_logprobs()
-        if text(content.get("role")) == "model":
+        if text_of(content.get("role")) == "model":
             del content["role"]
         if content:
-            candidate["content"] = msgspec.Raw(json_of(content).encode())
+            candidate["content"] = msgspec.Raw(object_json(content).encode())
         self._finish = word(candidate.pop("finishReason", None)) or self._finish
-        self._finish_message = text(candidate.get("finishMessage")) or self._finish_message
-        self._continuation = text(candidate.pop("continuationToken", None)) or self._continuation
+        self._finish_message = clean_text(candidate.get("finishMessage")) or self._finish_message
+        self._continuation = text_of(candidate.pop("continuationToken", None)) or self._continuation
         self._take_sources(candidate)
         self._candidate.update(candidate)
 
@@ -267,14 +269,14 @@ class GeminiTranslation:
         tokens, rest = read_logprobs(candidate.pop("logprobsResult"))
         self._parts.logprobs(tokens)
         if rest:
-            candidate["logprobsResult"] = msgspec.Raw(json_of(rest).encode())
+            candidate["logprobsResult"] = msgspec.Raw(object_json(rest).encode())
 
     def _take_sources(self, candidate: Fields) -> None:
         if "groundingMetadata" in candidate:
             self._citations.grounding(candidate["groundingMetadata"])
             earlier = members(self._candidate["groundingMetadata"]) if "groundingMetadata" in self._candidate else {}
             merged = earlier | members(candidate["groundingMetadata"])
-            candidate["groundingMetadata"] = msgspec.Raw((json_of(merged) or "{}").encode())
+            candidate["groundingMetadata"] = msgspec.Raw((object_json(merged) or "{}").encode())
         if "citationMetadata" in candidate:
             self._citations.recited(candidate.pop("citationMetadata"))
         if "urlContextMetadata" in candidate:
@@ -362,7 +364,7 @@ class GeminiTranslation:
             finished.reason = chat_pb2.FINISH_REASON_CONTENT_FILTER
             finished.provider_finish_reason = word(feedback.get("blockReason"))
             finished.refusal.category = finished.provider_finish_reason
-            finished.refusal.explanation = text(feedback.get("blockReasonMessage"))
+            finished.refusal.explanation = clean_text(feedback.get("blockReasonMessage"))
             finished.refusal.prompt_blocked = True
             finished.refusal.raw_json = bytes(self._feedback).decode("utf-8", "replace")
 
@@ -372,8 +374,8 @@ class GeminiTranslation:
         if self._feedback is not None:
             said["promptFeedback"] = self._feedback
         if self._candidate:
-            said["candidate"] = msgspec.Raw(json_of(self._candidate).encode())
+            said["candidate"] = msgspec.Raw(object_json(self._candidate).encode())
         if self._others:
             joined = b",".join(bytes(raw) for raw in self._others)
             said["otherCandidates"] = msgspec.Raw(b"[" + joined + b"]")
-        return json_of(said)
+        return object_json(said)
