@@ -133,6 +133,9 @@ class Engine:
             server = xllamacpp.Server(_parameters(xllamacpp.CommonParams(), self._settings, self._key))
         except Exception as error:  # the binding raises whatever C++ threw
             raise UnavailableError(f"the local model cannot be loaded: {error}", retryable=False) from error
+        # An answer proves that its main loop runs. Destroyed before that it would wait for the loop's end for ever,
+        # holding Python's lock.
+        server.handle_metrics()
         self._server.append(server)
         return str(server.listening_address)
 
@@ -150,6 +153,7 @@ def _parameters(parameters: Any, settings: EngineSettings, key: str) -> Any:
     parameters.n_ctx = settings.context * settings.parallel
     parameters.n_predict = _MOST_OUTPUT
     parameters.cpuparams.n_threads = settings.threads or os.cpu_count() or 1
+    parameters.endpoint_metrics = True
     parameters.use_jinja = True
     if settings.is_smollm2:
         parameters.chat_template = resources.files(__package__).joinpath("chat.jinja").read_text("utf-8")
