@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from execution_platform.adapters.openai_api.responses.raw import fields_of, plain, text_of, word
+from execution_platform.adapters.fields import clean_text, fields_if_any, json_of, value_of
 from execution_platform.v1 import content_pb2
 
 __all__ = ["citation_of", "logprobs_of"]
@@ -19,15 +19,15 @@ def citation_of(raw: msgspec.Raw) -> content_pb2.Citation:
     ``index`` of file citations stays in raw_json: the format calls it a position in the list of files, servers send
     a position in the text.
     """
-    fields = fields_of(raw)
+    fields = fields_if_any(raw)
     citation = content_pb2.Citation(
-        provider_type=word(fields.get("type")),
-        uri=word(fields.get("url")),
-        title=word(fields.get("title")) or word(fields.get("filename")),
-        source_id=word(fields.get("file_id")),
-        raw_json=text_of(raw),
+        provider_type=clean_text(fields.get("type")),
+        uri=clean_text(fields.get("url")),
+        title=clean_text(fields.get("title")) or clean_text(fields.get("filename")),
+        source_id=clean_text(fields.get("file_id")),
+        raw_json=json_of(raw),
     )
-    start, end = plain(fields.get("start_index")), plain(fields.get("end_index"))
+    start, end = value_of(fields.get("start_index")), value_of(fields.get("end_index"))
     if _is_int64(start) and _is_int64(end):
         citation.text_range.start = start
         citation.text_range.end = end

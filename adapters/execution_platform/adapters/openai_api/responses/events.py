@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from execution_platform.adapters.errors import ProtocolError
+from execution_platform.adapters.fields import fields_if_any
 from execution_platform.adapters.openai_api.responses.citations import logprobs_of
 from execution_platform.adapters.openai_api.responses.items import OutputItems
-from execution_platform.adapters.openai_api.responses.raw import fields_of
 from execution_platform.adapters.wire import decode_json, json_text
 
 __all__ = ["DELTAS", "HANDLERS", "Event", "decode_event", "words"]
@@ -73,7 +73,7 @@ def decode_event(data: bytes) -> Event:
     """
     try:
         return _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _lenient(data)
 
 
@@ -89,7 +89,7 @@ def _lenient(data: bytes) -> Event:
     for key in _NUMBERS:
         if isinstance(value.get(key), int):
             setattr(event, key, value[key])
-    raw = fields_of(data)
+    raw = fields_if_any(data)
     for key in _RAW:
         if key in raw:
             setattr(event, key, raw[key])
@@ -155,7 +155,7 @@ def _arguments_done(items: OutputItems, event: Event, _: bytes) -> None:
 
 def _partial_image(items: OutputItems, event: Event, data: bytes) -> None:
     own = {"type", "sequence_number", "item_id", "output_index", "partial_image_b64", "obfuscation"}
-    fields = {key: value for key, value in fields_of(data).items() if key not in own}
+    fields = {key: value for key, value in fields_if_any(data).items() if key not in own}
     items.partial_image(event.output_index, event.partial_image_b64 or "", fields)
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import msgspec
 
+from execution_platform.adapters.fields import (
+    Fields,
+    clean_text,
+    elements_if_any,
+    fields_if_any,
+    json_of,
+    object_json,
+    value_of,
+)
 from execution_platform.adapters.openai_api.answer import rate_limits
 from execution_platform.adapters.openai_api.chat.usage import cost_of
-from execution_platform.adapters.openai_api.responses.raw import (
-    Fields,
-    elements_of,
-    fields_of,
-    joined,
-    plain,
-    text_of,
-    word,
-)
 from execution_platform.adapters.usage import UsageItems
 from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
 
@@ -54,8 +54,8 @@ def finished(
         client_calls: the caller has to run tools: the format has no status for that.
         refused: the answer holds a refusal; its status is ``completed`` all the same.
     """
-    status = word(response.get("status"))
-    why = word(fields_of(response.get("incomplete_details")).get("reason"))
+    status = clean_text(response.get("status"))
+    why = clean_text(fields_if_any(response.get("incomplete_details")).get("reason"))
     said = chat_pb2.Finished(
         reason=_reason(status, why, client_calls=client_calls, refused=refused),
         provider_finish_reason=why or status,
@@ -65,7 +65,7 @@ def finished(
     )
     if said.reason == chat_pb2.FINISH_REASON_CONTENT_FILTER:
         said.refusal.category = why
-        said.refusal.raw_json = text_of(response.get("content_filters"))
+        said.refusal.raw_json = json_of(response.get("content_filters"))
     cost = cost_of(response.get("usage", msgspec.Raw(b"null")))
     if cost is not None:
         said.cost.CopyFrom(cost)
@@ -84,12 +84,12 @@ def _reason(status: str, why: str, *, client_calls: bool, refused: bool) -> chat
 
 def _metadata(response: Fields) -> str:
     rest = {key: value for key, value in response.items() if key not in _TOLD}
-    metadata = joined(rest)
+    metadata = object_json(rest)
     for echo in _ECHOES:
         if len(metadata) <= _METADATA_LIMIT:
             break
         if rest.pop(echo, None) is not None:
-            metadata = joined(rest)
+            metadata = object_json(rest)
     return metadata
 
 
@@ -101,16 +101,16 @@ def usage_of(response: Fields, headers: Mapping[str, str], *, cached_outside: bo
     """
     items = UsageItems()
     raw = response.get("usage")
-    usage = plain(raw)
+    usage = value_of(raw)
     if isinstance(usage, dict):
         _count_tokens(items, usage, cached_outside=cached_outside)
         _count_xai_tools(items, usage)
-    tool_usage = plain(response.get("tool_usage"))
+    tool_usage = value_of(response.get("tool_usage"))
     if isinstance(tool_usage, dict):
         _count_tools(items, tool_usage, _image_model(response))
     _count_drawings(items, response)
-    told = items.usage(text_of(raw) if isinstance(usage, dict) else "")
-    told.service_tier = word(response.get("service_tier"))
+    told = items.usage(json_of(raw) if isinstance(usage, dict) else "")
+    told.service_tier = clean_text(response.get("service_tier"))
     told.region = headers.get("x-ms-region", "")
     return told
 
@@ -189,7 +189,7 @@ def _count_images(items: UsageItems, used: Any, model: str) -> None:
 
 
 def _image_model(response: Fields) -> str:
-    tools = plain(response.get("tools"))
+    tools = value_of(response.get("tools"))
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, dict) and tool.get("type") == "image_generation" and isinstance(tool.get("model"), str):
             return str(tool["model"])
@@ -198,10 +198,10 @@ def _image_model(response: Fields) -> str:
 
 def _count_drawings(items: UsageItems, response: Fields) -> None:
     """Count the tokens of vector drawings, which the items themselves tell."""
-    for raw in elements_of(response.get("output")):
+    for raw in elements_if_any(response.get("output")):
         if b'"svg_usage"' not in bytes(raw):
             continue
-        used = plain(fields_of(raw).get("svg_usage"))
+        used = value_of(fields_if_any(raw).get("svg_usage"))
         if not isinstance(used, dict):
             continue
         model = str(used.get("model") or "image_generation")

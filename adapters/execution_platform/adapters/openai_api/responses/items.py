@@ -13,18 +13,18 @@ from collections.abc import Sequence
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
+from execution_platform.adapters.fields import (
+    Fields,
+    clean_text,
+    elements_if_any,
+    fields_if_any,
+    json_of,
+    object_json,
+    value_of,
+)
 from execution_platform.adapters.openai_api.responses.citations import citation_of, logprobs_of
 from execution_platform.adapters.openai_api.responses.kinds import CALLS, OUTPUTS, is_clients
 from execution_platform.adapters.openai_api.responses.media import AudioBlock, image_block
-from execution_platform.adapters.openai_api.responses.raw import (
-    Fields,
-    elements_of,
-    fields_of,
-    joined,
-    plain,
-    text_of,
-    word,
-)
 from execution_platform.adapters.openai_api.responses.state import WORDS, Item, Part, arguments_of, missing, rest_of
 from execution_platform.v1 import content_pb2
 
@@ -61,7 +61,7 @@ class OutputItems:
         before = self._items.get(index)
         if before is not None and not before.done:
             self._abandon(before)
-        item = self._new(index, fields_of(raw))
+        item = self._new(index, fields_if_any(raw))
         # The call_id of a tool search was seen to change until it is done.
         if item.kind in CALLS and item.kind != "tool_search_call":
             self._open_call(item)
@@ -80,16 +80,16 @@ class OutputItems:
 
     def part_added(self, index: int, group: str, position: int, raw: msgspec.Raw) -> None:
         """Begin a part."""
-        fields = fields_of(raw)
-        kind = word(fields.get("type"))
+        fields = fields_if_any(raw)
+        kind = clean_text(fields.get("type"))
         if kind in WORDS:
             part = self.part(index, group, position, kind)
             self._top_up(part, fields)
 
     def part_done(self, index: int, group: str, position: int, raw: msgspec.Raw) -> None:
         """Complete a part."""
-        fields = fields_of(raw)
-        kind = word(fields.get("type"))
+        fields = fields_if_any(raw)
+        kind = clean_text(fields.get("type"))
         if kind in WORDS:
             part = self.part(index, group, position, kind)
             self._fill(part, fields)
@@ -116,7 +116,7 @@ class OutputItems:
 
     def annotation(self, part: Part, raw: msgspec.Raw) -> None:
         """Add an annotation to a part."""
-        if self._writer.is_open(part.block) and fields_of(raw):
+        if self._writer.is_open(part.block) and fields_if_any(raw):
             part.citations += 1
             self._writer.citation(part.block, citation_of(raw))
 
@@ -142,26 +142,26 @@ class OutputItems:
 
     def done(self, index: int, raw: msgspec.Raw) -> None:
         """Complete an item with all that it holds."""
-        fields = fields_of(raw)
+        fields = fields_if_any(raw)
         item = self._items.get(index)
         if item is not None and item.done:
-            if item.id == word(fields.get("id")):
+            if item.id == clean_text(fields.get("id")):
                 return
             item = None
         if item is None:
             item = self._new(index, fields)
         else:
             item.fields = fields
-            item.id = word(fields.get("id")) or item.id
-            item.kind = item.kind or word(fields.get("type"))
+            item.id = clean_text(fields.get("id")) or item.id
+            item.kind = item.kind or clean_text(fields.get("type"))
         self._finish(item, raw)
 
     def end(self, output: Sequence[msgspec.Raw]) -> None:
         """Take the finished answer's list of items: complete what is open, add what the stream left out."""
         untold = []
         for raw in output:
-            fields = fields_of(raw)
-            key = (word(fields.get("type")), word(fields.get("id")))
+            fields = fields_if_any(raw)
+            key = (clean_text(fields.get("type")), clean_text(fields.get("id")))
             if key not in self._finished:
                 untold.append((key, raw))
         for item in self._items.values():
@@ -169,7 +169,7 @@ class OutputItems:
                 match = next((pair for pair in untold if pair[0] == (item.kind, item.id)), None)
                 if match is not None:
                     untold.remove(match)
-                    item.fields = fields_of(match[1])
+                    item.fields = fields_if_any(match[1])
                     self._finish(item, match[1])
                 else:
                     self._abandon(item)
@@ -182,7 +182,7 @@ class OutputItems:
     # --- items ----------------------------------------------------------------------------------------------------
 
     def _new(self, index: int, fields: Fields) -> Item:
-        item = Item(word(fields.get("type")), word(fields.get("id")), fields)
+        item = Item(clean_text(fields.get("type")), clean_text(fields.get("id")), fields)
         self._items[index] = item
         return item
 
@@ -200,7 +200,7 @@ class OutputItems:
         else:
             if item.block < 0:
                 self._open_opaque(item)
-            self._writer.opaque(item.block, text_of(raw))
+            self._writer.opaque(item.block, json_of(raw))
             self._writer.stop(item.block)
 
     def _open_opaque(self, item: Item) -> None:
@@ -222,10 +222,10 @@ class OutputItems:
     def _open_part(self, item: Item, group: str, position: int, kind: str) -> Part:
         for before in item.parts.values():
             if before.complete and self._writer.is_open(before.block):
-                self._writer.stop(before.block, joined(self._part_metadata(before)))
+                self._writer.stop(before.block, object_json(self._part_metadata(before)))
         place = {f"{group}_index": position}
         early = {key: value for key, value in rest_of(item).items() if key not in ("status", "content")}
-        block = Block(id=item.id, provider_metadata_json=joined({**place, **early}))
+        block = Block(id=item.id, provider_metadata_json=object_json({**place, **early}))
         if kind == "output_text":
             block.text.SetInParent()
         elif kind == "refusal":
@@ -238,32 +238,32 @@ class OutputItems:
         return part
 
     def _finish_message(self, item: Item) -> None:
-        for position, raw in enumerate(elements_of(item.fields.get("content"))):
-            fields = fields_of(raw)
-            kind = word(fields.get("type"))
+        for position, raw in enumerate(elements_if_any(item.fields.get("content"))):
+            fields = fields_if_any(raw)
+            kind = clean_text(fields.get("type"))
             if kind in WORDS:
                 part = item.parts.get(("content", position)) or self._open_part(item, "content", position, kind)
                 self._fill(part, fields)
             else:
-                opaque = content_pb2.OpaqueBlock(type=kind, json=text_of(raw))
-                metadata = joined({"content_index": position, **rest_of(item)})
+                opaque = content_pb2.OpaqueBlock(type=kind, json=json_of(raw))
+                metadata = object_json({"content_index": position, **rest_of(item)})
                 self._writer.whole(Block(id=item.id, opaque=opaque, provider_metadata_json=metadata))
-        if not item.parts and not elements_of(item.fields.get("content")):
-            metadata = joined(rest_of(item) | {"content": msgspec.Raw(b"[]")})
+        if not item.parts and not elements_if_any(item.fields.get("content")):
+            metadata = object_json(rest_of(item) | {"content": msgspec.Raw(b"[]")})
             self._writer.whole(Block(id=item.id, text=content_pb2.TextBlock(), provider_metadata_json=metadata))
         self._stop_parts(item)
 
     def _finish_reasoning(self, item: Item) -> None:
         for group in ("summary", "content"):
-            for position, raw in enumerate(elements_of(item.fields.get(group))):
-                fields = fields_of(raw)
+            for position, raw in enumerate(elements_if_any(item.fields.get(group))):
+                fields = fields_if_any(raw)
                 kind = "summary_text" if group == "summary" else "reasoning_text"
                 part = item.parts.get((group, position)) or self._open_part(item, group, position, kind)
                 self._fill(part, fields, kind)
         if not item.parts:
             block = Block(id=item.id, thinking=content_pb2.ThinkingBlock())
             item.parts["", 0] = Part("reasoning_text", self._writer.open(block), {})
-        encrypted = plain(item.fields.get("encrypted_content"))
+        encrypted = value_of(item.fields.get("encrypted_content"))
         if isinstance(encrypted, str):
             last = list(item.parts.values())[-1]
             self._writer.state(last.block, "encrypted_content", encrypted.encode("utf-8", "replace"))
@@ -274,7 +274,7 @@ class OutputItems:
         for part in parts:
             if self._writer.is_open(part.block):
                 rest = rest_of(item) if part is parts[-1] else {}
-                metadata = joined(self._part_metadata(part) | rest)
+                metadata = object_json(self._part_metadata(part) | rest)
                 self._writer.stop(part.block, metadata or None)
 
     def _part_metadata(self, part: Part) -> dict[str, object]:
@@ -286,24 +286,24 @@ class OutputItems:
         if part.kind == "output_text":
             own |= {"annotations", "logprobs"}
         part.rest = {key: value for key, value in fields.items() if key not in own}
-        if kind and word(fields.get("type")) != kind:
+        if kind and clean_text(fields.get("type")) != kind:
             part.rest["type"] = fields.get("type", msgspec.Raw(b"null"))
 
     def _top_up(self, part: Part, fields: Fields) -> None:
-        logprobs = [] if part.logprobs else logprobs_of(plain(fields.get("logprobs")))
-        text = plain(fields.get(WORDS[part.kind]))
+        logprobs = [] if part.logprobs else logprobs_of(value_of(fields.get("logprobs")))
+        text = value_of(fields.get(WORDS[part.kind]))
         self.all_words(part, text if isinstance(text, str) else "", logprobs)
-        for annotation in elements_of(fields.get("annotations"))[part.citations :]:
+        for annotation in elements_if_any(fields.get("annotations"))[part.citations :]:
             self.annotation(part, annotation)
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
     def _open_call(self, item: Item) -> None:
         call = CALLS[item.kind]
-        call_id = word(item.fields.get("call_id")) or item.id
+        call_id = clean_text(item.fields.get("call_id")) or item.id
         tool_call = content_pb2.ToolCallBlock(
             call_id=call_id,
-            name=word(item.fields.get("name")) or call.name or item.kind,
+            name=clean_text(item.fields.get("name")) or call.name or item.kind,
             executed_by=self._executor(item),
             provider_type="" if item.kind == "function_call" else item.kind,
         )
@@ -317,7 +317,7 @@ class OutputItems:
         if not call.whole:
             self._pending_calls[item.kind] = block.tool_call.call_id
         item.block = self._writer.open(block)
-        initial = plain(item.fields.get(call.arguments))
+        initial = value_of(item.fields.get(call.arguments))
         if call.form in ("json", "text") and isinstance(initial, str):
             self._write_arguments(item, initial)
 
@@ -330,7 +330,7 @@ class OutputItems:
 
     def _executor(self, item: Item) -> content_pb2.ToolExecutor.ValueType:
         own = item.kind == "custom_tool_call" and self.custom_tools is False
-        values = {key: plain(item.fields.get(key)) for key in ("execution", "environment")}
+        values = {key: value_of(item.fields.get(key)) for key in ("execution", "environment")}
         if not own and is_clients(item.kind, values):
             return content_pb2.TOOL_EXECUTOR_CLIENT
         return content_pb2.TOOL_EXECUTOR_PROVIDER
@@ -345,17 +345,17 @@ class OutputItems:
         self._note_caller(item)
         call = CALLS[item.kind]
         self._write_arguments(item, missing(arguments_of(item), item.sent))
-        self._writer.stop(item.block, None if call.whole else joined(rest_of(item)) or None)
+        self._writer.stop(item.block, None if call.whole else object_json(rest_of(item)) or None)
         if call.whole and not (item.kind == "image_generation_call" and self._image(item)):
             self._write_result(item, raw)
 
     def _write_result(self, item: Item, raw: msgspec.Raw) -> None:
         """Write the result that a call holds itself: the item, verbatim."""
         result = content_pb2.ToolResultBlock(
-            call_id=word(item.fields.get("call_id")) or item.id,
-            name=word(item.fields.get("name")) or CALLS[item.kind].name,
-            structured_content_json=text_of(raw),
-            is_error=word(item.fields.get("status")) == "failed" or bool(plain(item.fields.get("error"))),
+            call_id=clean_text(item.fields.get("call_id")) or item.id,
+            name=clean_text(item.fields.get("name")) or CALLS[item.kind].name,
+            structured_content_json=json_of(raw),
+            is_error=clean_text(item.fields.get("status")) == "failed" or bool(value_of(item.fields.get("error"))),
             executed_by=content_pb2.TOOL_EXECUTOR_PROVIDER,
             provider_type=item.kind,
         )
@@ -365,10 +365,10 @@ class OutputItems:
         """Write an item that answers an earlier call."""
         answered = OUTPUTS[item.kind]
         result = content_pb2.ToolResultBlock(
-            call_id=word(item.fields.get("call_id")) or self._pending_calls.get(answered, "") or item.id,
-            name=word(item.fields.get("name")) or (CALLS[answered].name if answered in CALLS else ""),
-            structured_content_json=text_of(raw),
-            is_error=word(item.fields.get("status")) == "failed",
+            call_id=clean_text(item.fields.get("call_id")) or self._pending_calls.get(answered, "") or item.id,
+            name=clean_text(item.fields.get("name")) or (CALLS[answered].name if answered in CALLS else ""),
+            structured_content_json=json_of(raw),
+            is_error=clean_text(item.fields.get("status")) == "failed",
             executed_by=content_pb2.TOOL_EXECUTOR_PROVIDER,
             provider_type=item.kind,
         )
@@ -376,7 +376,7 @@ class OutputItems:
 
     def _image(self, item: Item) -> bool:
         """Write a generated image as media, if its base64 comes out of the bytes again as it stands."""
-        data = plain(item.fields.get("result"))
+        data = value_of(item.fields.get("result"))
         metadata = {key: value for key, value in item.fields.items() if key not in ("id", "result")}
         block = image_block(item.id, data, metadata) if isinstance(data, str) and data else None
         if block is not None:

@@ -7,7 +7,7 @@ import binascii
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
-from execution_platform.adapters.openai_api.responses.raw import Fields, joined, word
+from execution_platform.adapters.fields import Fields, clean_text, object_json
 from execution_platform.v1 import content_pb2
 
 __all__ = ["AudioBlock", "image_block"]
@@ -21,8 +21,8 @@ def image_block(item_id: str, encoded: str, metadata: Fields) -> content_pb2.Con
         return None
     if base64.b64encode(data).decode() != encoded:
         return None
-    media = content_pb2.MediaBlock(mime_type=_image_type(word(metadata.get("output_format")), data), data=data)
-    return content_pb2.ContentBlock(id=item_id, media=media, provider_metadata_json=joined(metadata))
+    media = content_pb2.MediaBlock(mime_type=_image_type(clean_text(metadata.get("output_format")), data), data=data)
+    return content_pb2.ContentBlock(id=item_id, media=media, provider_metadata_json=object_json(metadata))
 
 
 def _image_type(output_format: str, data: bytes) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from execution_platform.adapters.fields import fields_if_any
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.openai_api.responses.kinds import OUTPUTS
 from execution_platform.adapters.openai_api.responses.parts import InputParts
-from execution_platform.adapters.openai_api.responses.raw import fields_of
 from execution_platform.adapters.openai_api.responses.replay import assistant_items
 from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import chat_pb2, content_pb2
@@ -149,7 +149,7 @@ def _own_form(kind: str, result: content_pb2.ToolResultBlock, path: str, parts: 
     if result.structured_content_json:
         field = f"{path}.tool_result.structured_content_json"
         raw_json(result.structured_content_json, field, must_be_object=True)
-        return {**item, **fields_of(result.structured_content_json.encode())}
+        return {**item, **fields_if_any(result.structured_content_json.encode())}
     content = parts.write(result.content, f"{path}.tool_result.content")
     text = "".join(part.get("text", "") for part in content)
     if kind == "computer_call_output":

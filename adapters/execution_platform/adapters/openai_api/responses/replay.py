@@ -10,10 +10,10 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from execution_platform.adapters.fields import Fields, clean_text, fields_if_any, value_of
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.openai_api.responses.kinds import CALLS
-from execution_platform.adapters.openai_api.responses.raw import Fields, fields_of, plain, word
 from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import content_pb2
 
@@ -87,7 +87,7 @@ class _Replay:
         metadata: Fields = {}
         if own and block.provider_metadata_json:
             field = f"{path}.provider_metadata_json"
-            metadata = fields_of(raw_json(block.provider_metadata_json, field, must_be_object=True))
+            metadata = fields_if_any(raw_json(block.provider_metadata_json, field, must_be_object=True))
         kind = block.WhichOneof("content")
         if kind in ("text", "refusal"):
             self._words(block, metadata, path, own=own)
@@ -97,7 +97,7 @@ class _Replay:
             self._call(block, metadata, path, own=own)
         elif kind == "tool_result" and not foreign:
             self._result(block, path)
-        elif kind == "media" and own and word(metadata.get("type")) == "image_generation_call":
+        elif kind == "media" and own and clean_text(metadata.get("type")) == "image_generation_call":
             self._image(block, metadata)
         elif kind == "opaque" and not foreign:
             self._opaque(block, metadata, path)
@@ -131,7 +131,7 @@ class _Replay:
             self._items.append(item if block.id else {key: item[key] for key in item if key != "id"})
         item = self._items[-1]
         if "content" not in metadata:
-            part = fields_of(metadata.get("part"))
+            part = fields_if_any(metadata.get("part"))
             if block.HasField("text"):
                 annotations = [
                     raw_json(citation.raw_json, f"{path}.citations[{position}].raw_json")
@@ -161,7 +161,7 @@ class _Replay:
         if not self._joins("reasoning", block, metadata):
             self._items.append({"type": "reasoning", **({"id": block.id} if block.id else {}), "summary": []})
         item = self._items[-1]
-        part = fields_of(metadata.get("part"))
+        part = fields_if_any(metadata.get("part"))
         if block.thinking.is_summary:
             item["summary"].append({"type": "summary_text", "text": block.thinking.text} | part)
         elif block.thinking.text or "content_index" in metadata:
@@ -239,5 +239,5 @@ class _Replay:
 
 
 def _number(metadata: Fields, key: str) -> int:
-    value = plain(metadata.get(key))
+    value = value_of(metadata.get(key))
     return value if isinstance(value, int) else -1

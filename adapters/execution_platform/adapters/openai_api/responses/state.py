@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from execution_platform.adapters.fields import Fields, clean_text, elements_if_any, json_of, object_json, value_of
 from execution_platform.adapters.openai_api.responses.kinds import CALLS
-from execution_platform.adapters.openai_api.responses.raw import Fields, elements_of, joined, plain, text_of, word
 
 __all__ = ["WORDS", "Item", "Part", "arguments_of", "missing", "rest_of"]
 
@@ -77,19 +77,19 @@ def rest_of(item: Item) -> Fields:
     own = {"id", "type"}
     if item.kind == "message":
         own.add("content")
-        if word(item.fields.get("role")) == "assistant":
+        if clean_text(item.fields.get("role")) == "assistant":
             own.add("role")
     elif item.kind == "reasoning":
         own.add("summary")
-        if elements_of(item.fields.get("content")):
+        if elements_if_any(item.fields.get("content")):
             own.add("content")
-        if isinstance(plain(item.fields.get("encrypted_content")), str):
+        if isinstance(value_of(item.fields.get("encrypted_content")), str):
             own.add("encrypted_content")
     elif item.kind in CALLS:
-        own |= {key for key in ("call_id", "name") if word(item.fields.get(key))}
+        own |= {key for key in ("call_id", "name") if clean_text(item.fields.get(key))}
         call = CALLS[item.kind]
         # A string where the format has an object goes back as a string.
-        if call.form != "value" or not isinstance(plain(item.fields.get(call.arguments)), str):
+        if call.form != "value" or not isinstance(value_of(item.fields.get(call.arguments)), str):
             own.add(call.arguments)
     return {key: value for key, value in item.fields.items() if key not in own}
 
@@ -103,14 +103,14 @@ def arguments_of(item: Item) -> str:
         raw = next((item.fields[key] for key in ("arguments", "actions", "prompt") if key in item.fields), None)
         if raw is None:
             return ""
-        value = plain(raw)
+        value = value_of(raw)
         if isinstance(value, str) and "arguments" in item.fields:
             return value
         key = "actions" if "actions" in item.fields else "prompt"
-        return joined({key: raw})
-    value = plain(raw)
+        return object_json({key: raw})
+    value = value_of(raw)
     if call.form in ("json", "text") and isinstance(value, str):
         return value
     if call.form == "list":
-        return joined({call.arguments: raw})
-    return value if isinstance(value, str) else text_of(raw)
+        return object_json({call.arguments: raw})
+    return value if isinstance(value, str) else json_of(raw)

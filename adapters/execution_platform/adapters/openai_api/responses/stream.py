@@ -16,13 +16,13 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
+from execution_platform.adapters.fields import Fields, clean_text, elements_if_any, fields_if_any, json_of, value_of
 from execution_platform.adapters.openai_api.answer import provider_events, provider_request_id
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.openai_api.errors import error_in_stream, finished_in_stream
 from execution_platform.adapters.openai_api.responses.events import DELTAS, HANDLERS, decode_event, words
 from execution_platform.adapters.openai_api.responses.finish import finished, usage_of
 from execution_platform.adapters.openai_api.responses.items import OutputItems
-from execution_platform.adapters.openai_api.responses.raw import Fields, elements_of, fields_of, plain, text_of, word
 from execution_platform.adapters.spi import Call, Events
 from execution_platform.adapters.wire import ServerSentEvent, SseDecoder, json_text
 from execution_platform.v1 import chat_pb2, usage_pb2
@@ -113,9 +113,9 @@ class ResponsesTranslation:
 
     def whole(self, body: bytes) -> Events:
         """Take the body of an answer that was not streamed."""
-        response = fields_of(body)
+        response = fields_if_any(body)
         self._tell("response", body)
-        if plain(response.get("error")) is not None:
+        if value_of(response.get("error")) is not None:
             self._fail(response, response["error"])
         elif "output" in response:
             self._start(response)
@@ -146,13 +146,13 @@ class ResponsesTranslation:
                 self._start({})
             words(self._items, event, part)
         elif kind in _OPENING:
-            self._start(fields_of(event.response))
+            self._start(fields_if_any(event.response))
         elif kind in _CLOSING:
-            response = fields_of(event.response)
+            response = fields_if_any(event.response)
             self._start(response)
             self._finish(response)
         elif kind in _FAILING or (not kind and event.error):
-            self._fail(fields_of(event.response), event.error, sent.data)
+            self._fail(fields_if_any(event.response), event.error, sent.data)
         elif kind in HANDLERS:
             self._start({})
             HANDLERS[kind](self._items, event, sent.data)
@@ -160,7 +160,7 @@ class ResponsesTranslation:
     def _tell(self, kind: str, data: bytes) -> None:
         """Hand on what the server said verbatim, if asked for; nothing comes before `started`."""
         if self._tell_events:
-            events = provider_events(self._dialect.provider, kind, text_of(data))
+            events = provider_events(self._dialect.provider, kind, json_of(data))
             if self._started:
                 self._writer.emit_all(events)
             else:
@@ -171,24 +171,24 @@ class ResponsesTranslation:
             return
         self._started = True
         route = chat_pb2.Route(
-            provider=self._dialect.provider, model=self._call.model, served_model=word(response.get("model"))
+            provider=self._dialect.provider, model=self._call.model, served_model=clean_text(response.get("model"))
         )
         started = chat_pb2.Started(
             request_id=self._call.request_id,
             route=route,
-            provider_response_id=word(response.get("id")),
+            provider_response_id=clean_text(response.get("id")),
             provider_request_id=provider_request_id(self._headers),
         )
         self._writer.emit(chat_pb2.ChatEvent(started=started))
         self._writer.emit_all(chat_pb2.ChatEvent(notice=notice) for notice in self._notices)
         self._writer.emit_all(self._held)
-        tools = plain(response.get("tools"))
+        tools = value_of(response.get("tools"))
         if isinstance(tools, list) and tools:
             kinds = {tool.get("type") for tool in tools if isinstance(tool, dict)}
             self._items.custom_tools = bool(kinds & {"custom", "namespace", "tool_search"})
 
     def _finish(self, response: Fields) -> None:
-        self._items.end(elements_of(response.get("output")))
+        self._items.end(elements_if_any(response.get("output")))
         self._writer.stop_all()
         said = finished(
             response,
@@ -203,7 +203,7 @@ class ResponsesTranslation:
 
     def _fail(self, response: Fields, error: msgspec.Raw | None, data: bytes = b"") -> None:
         """Take a failure: nested in ``error``, in the failed response's ``error``, or flat in the event itself."""
-        said = plain(error) or plain(response.get("error")) or (plain(msgspec.Raw(data)) if data else None) or {}
+        said = value_of(error) or value_of(response.get("error")) or value_of(msgspec.Raw(data)) or {}
         usage = usage_of(response, self._headers, cached_outside=self._dialect.cached_outside)
         code = str(said.get("code")) if isinstance(said, dict) else ""
         ended = finished_in_stream(said) or (_stopped_by_policy(said) if code in _POLICIES else None)
