@@ -22,7 +22,8 @@ from execution_platform.v1 import catalog_pb2, chat_pb2, usage_pb2
 
 pytestmark = pytest.mark.live
 
-PROVIDERS = {spec.name: spec for spec in Registry.discover().specs() if spec.needs_key}
+PROVIDERS = {spec.name: spec for spec in Registry.discover().specs() if spec.name not in ("local", "scripted")}
+COUNTERS = ("anthropic", "gemini", "openai")
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,14 @@ def test_a_wrong_key_is_the_operators_mistake(spec: ProviderSpec, tmp_path: Path
         answer = stubs.stream(brief(f"{spec.name}/{spec.default_model or 'any'}", "Hi"))
     assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROVIDER_AUTHENTICATION")
     assert key not in answer.message + str(answer.trailing)
+
+
+def test_tokens_are_counted(caller: Caller, spec: ProviderSpec, model: str) -> None:
+    """Providers that count tokens count those of a short question."""
+    if spec.name not in COUNTERS:
+        pytest.skip(f"{spec.name} has no counter of tokens")
+    request = chat_pb2.CountTokensRequest(chat=brief(model, "Say the word hello and nothing else."))
+    assert 3 <= caller.chat.CountTokens(request, timeout=PATIENCE).input_tokens <= 100
 
 
 def test_models_are_listed(caller: Caller, spec: ProviderSpec) -> None:

@@ -211,7 +211,8 @@ class ProviderSpec:
         name: lower case letters, digits and ``_``; forms the names of its settings.
         display_name: for people.
         family: whom its opaque state belongs to; providers of one family replay each other's.
-        create: makes the adapter. Does no I/O.
+        create: makes the adapter. Does no I/O. Imports the adapter, and so the provider's SDK, only here: a server
+            shall not pay half a second for each provider that it does not use.
         default_model: used when a request names only the provider; empty: the request must name one.
         needs_key: it cannot be used without ``EP_<NAME>_API_KEY``.
         default_base_url: address of its API; empty with needs_base_url: ``EP_<NAME>_BASE_URL`` must be set.

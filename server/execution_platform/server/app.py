@@ -72,6 +72,7 @@ class App:
             ListenError: the address cannot be served on.
         """
         self._server = self._make_server()
+        self.providers.prepare(self.router.default_provider())
         await self._server.start()
         for name in ("", _CHAT, _CATALOG):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -14,7 +14,7 @@ from tests.adapters.anthropic.upstream import Handler, Received, Reply, Upstream
 from tests.adapters.anthropic.wire import START, STOP, delta, folded, sse, text
 
 from execution_platform.adapters import errors
-from execution_platform.adapters.anthropic import AnthropicAdapter
+from execution_platform.adapters.anthropic.adapter import AnthropicAdapter
 from execution_platform.adapters.spi import Call, CountsTokens, Events, ListsModels, ProviderConfig, Timeouts
 from execution_platform.adapters.testing import check_adapter
 from execution_platform.v1 import chat_pb2, content_pb2

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from tests.adapters.gemini.upstream import Exchange, Handler, Upstream, upstream
 
 from execution_platform.adapters import errors
-from execution_platform.adapters.gemini import PROVIDERS, GeminiAdapter
+from execution_platform.adapters.gemini import PROVIDERS
+from execution_platform.adapters.gemini.adapter import GeminiAdapter
 from execution_platform.adapters.gemini.preparation import Preparation
 from execution_platform.adapters.spi import (
     Adapter,

@@ -21,7 +21,8 @@ from execution_platform.adapters.errors import (
     NotConfiguredError,
     UnavailableError,
 )
-from execution_platform.adapters.local import PROVIDERS, LocalAdapter
+from execution_platform.adapters.local import PROVIDERS
+from execution_platform.adapters.local.adapter import LocalAdapter
 from execution_platform.adapters.local.engine import Engine, EngineSettings, model_file, runtime_is_there
 from execution_platform.adapters.local.settings import settings_of
 from execution_platform.adapters.spi import Call, CountsTokens, Events, ListsModels, ProviderConfig

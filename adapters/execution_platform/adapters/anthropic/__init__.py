@@ -1,11 +1,15 @@
 """Anthropic: Claude through the Messages API, and other servers of that format."""
 
-from execution_platform.adapters.anthropic.adapter import DEFAULT_BASE_URL, AnthropicAdapter
-from execution_platform.adapters.anthropic.models import DEFAULT_MODEL, KNOWN_MODELS
-from execution_platform.adapters.anthropic.stream import FAMILY
-from execution_platform.adapters.spi import ProviderConfig, ProviderOption, ProviderSpec
+from execution_platform.adapters.anthropic.models import DEFAULT_BASE_URL, DEFAULT_MODEL, KNOWN_MODELS
+from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
 
-__all__ = ["PROVIDERS", "AnthropicAdapter"]
+__all__ = ["PROVIDERS"]
+
+
+def _create(config: ProviderConfig) -> Adapter:
+    from execution_platform.adapters.anthropic.adapter import AnthropicAdapter  # noqa: PLC0415 - see ProviderSpec
+
+    return AnthropicAdapter(config)
 
 
 def _missing(config: ProviderConfig) -> str:
@@ -18,8 +22,8 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
     ProviderSpec(
         name="anthropic",
         display_name="Anthropic",
-        family=FAMILY,
-        create=AnthropicAdapter,
+        family="anthropic",
+        create=_create,
         default_model=DEFAULT_MODEL,
         needs_key=False,
         default_base_url=DEFAULT_BASE_URL,

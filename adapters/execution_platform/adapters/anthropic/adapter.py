@@ -12,6 +12,7 @@ import msgspec
 
 from execution_platform.adapters.anthropic.errors import error_from_sdk, request_id_of
 from execution_platform.adapters.anthropic.limits import rate_limits
+from execution_platform.adapters.anthropic.models import DEFAULT_BASE_URL
 from execution_platform.adapters.anthropic.request import WireRequest, build_count, build_request
 from execution_platform.adapters.anthropic.stream import AnswerContext, MessagesTranslation
 from execution_platform.adapters.errors import AdapterError, ProtocolError
@@ -26,9 +27,8 @@ from execution_platform.adapters.transport import (
 )
 from execution_platform.v1 import catalog_pb2
 
-__all__ = ["API_VERSION", "DEFAULT_BASE_URL", "AnthropicAdapter"]
+__all__ = ["API_VERSION", "AnthropicAdapter"]
 
-DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 API_VERSION = "2023-06-01"
 """Pinned. The SDK's own 2026-10-21 refuses temperature, top_p and top_k for every model, older ones too; answers are

@@ -15,7 +15,18 @@ from enum import Enum
 
 from execution_platform.adapters.spi import KnownModel
 
-__all__ = ["DEFAULT_MAX_TOKENS", "DEFAULT_MODEL", "KNOWN_MODELS", "UNLISTED", "ModelFacts", "Off", "facts_of"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "DEFAULT_MAX_TOKENS",
+    "DEFAULT_MODEL",
+    "KNOWN_MODELS",
+    "UNLISTED",
+    "ModelFacts",
+    "Off",
+    "facts_of",
+]
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 """The newest of the general line that the SDK lists."""

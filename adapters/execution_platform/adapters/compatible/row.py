@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from execution_platform.adapters.openai_api.adapter import OpenAIAdapter
 from execution_platform.adapters.openai_api.dialect import Dialect
-from execution_platform.adapters.spi import ProviderConfig, ProviderOption, ProviderSpec
+from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["API_OPTION", "Row"]
 
@@ -54,6 +53,8 @@ class Row:
             automatic_rank=self.rank,
         )
 
-    def create(self, config: ProviderConfig) -> OpenAIAdapter:
+    def create(self, config: ProviderConfig) -> Adapter:
         """Make the adapter."""
+        from execution_platform.adapters.openai_api.adapter import OpenAIAdapter  # noqa: PLC0415 - see ProviderSpec
+
         return OpenAIAdapter(self.dialect, dataclasses.replace(config, base_url=config.base_url or self.base_url))

@@ -1,18 +1,23 @@
 """Google's Gemini models through the Gemini API."""
 
-from execution_platform.adapters.gemini.adapter import DEFAULT_API_VERSION, DEFAULT_BASE_URL, GeminiAdapter
-from execution_platform.adapters.gemini.models import DEFAULT_MODEL, MODELS
-from execution_platform.adapters.gemini.parts import FAMILY
-from execution_platform.adapters.spi import ProviderOption, ProviderSpec
+from execution_platform.adapters.gemini.models import DEFAULT_API_VERSION, DEFAULT_BASE_URL, DEFAULT_MODEL, MODELS
+from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
 
-__all__ = ["PROVIDERS", "GeminiAdapter"]
+__all__ = ["PROVIDERS"]
+
+
+def _create(config: ProviderConfig) -> Adapter:
+    from execution_platform.adapters.gemini.adapter import GeminiAdapter  # noqa: PLC0415 - see ProviderSpec
+
+    return GeminiAdapter(config)
+
 
 PROVIDERS: tuple[ProviderSpec, ...] = (
     ProviderSpec(
         name="gemini",
         display_name="Google Gemini",
-        family=FAMILY,
-        create=GeminiAdapter,
+        family="gemini",
+        create=_create,
         default_model=DEFAULT_MODEL,
         default_base_url=DEFAULT_BASE_URL,
         options=(

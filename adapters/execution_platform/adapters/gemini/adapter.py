@@ -11,6 +11,7 @@ from execution_platform.adapters import transport
 from execution_platform.adapters.errors import InvalidRequestError, ProtocolError
 from execution_platform.adapters.gemini.catalog import read_models
 from execution_platform.adapters.gemini.errors import blocked_prompt, error_of, failure_of
+from execution_platform.adapters.gemini.models import DEFAULT_API_VERSION, DEFAULT_BASE_URL
 from execution_platform.adapters.gemini.preparation import Preparation, Prepared
 from execution_platform.adapters.gemini.request import WireRequest, build_count, build_request
 from execution_platform.adapters.gemini.stream import GeminiTranslation
@@ -18,10 +19,8 @@ from execution_platform.adapters.spi import Call, Events, ProviderConfig, TokenC
 from execution_platform.adapters.wire import decode_json
 from execution_platform.v1 import catalog_pb2
 
-__all__ = ["DEFAULT_API_VERSION", "DEFAULT_BASE_URL", "GeminiAdapter"]
+__all__ = ["GeminiAdapter"]
 
-DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
-DEFAULT_API_VERSION = "v1beta"
 
 #: Pages of models that are read at most.
 _MOST_PAGES = 20

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from execution_platform.adapters.spi import KnownModel
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "Facts", "facts_of"]
+__all__ = ["DEFAULT_API_VERSION", "DEFAULT_BASE_URL", "DEFAULT_MODEL", "MODELS", "Facts", "facts_of"]
+
+DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
+DEFAULT_API_VERSION = "v1beta"
 
 #: The newest general model that is not a preview.
 DEFAULT_MODEL = "gemini-3.8-flash"

@@ -137,6 +137,12 @@ class Providers:
             entry.adapter = entry.spec.create(entry.config)
         return entry.adapter
 
+    def prepare(self, *names: str) -> None:
+        """Make the adapters of these providers, and of those whose key is set, before a chat has to wait for it."""
+        for name, entry in self._entries.items():
+            if (name in names or entry.config.api_key is not None) and not self.missing(name):
+                self.adapter(name)
+
     def without_secrets(self, name: str, text: str) -> str:
         """Return a provider's words without this server's key, which some providers repeat in errors."""
         key = self._entry(name).config.api_key
