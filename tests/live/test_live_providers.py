@@ -123,7 +123,7 @@ def test_tokens_are_counted(caller: Caller, spec: ProviderSpec, model: str) -> N
     if spec.name not in COUNTERS:
         pytest.skip(f"{spec.name} has no counter of tokens")
     request = chat_pb2.CountTokensRequest(chat=brief(model, "Say the word hello and nothing else."))
-    assert 3 <= caller.chat.CountTokens(request, timeout=PATIENCE).input_tokens <= 100
+    assert 3 <= caller.chats.CountTokens(request, timeout=PATIENCE).input_tokens <= 100
 
 
 def test_models_are_listed(caller: Caller, spec: ProviderSpec) -> None:
