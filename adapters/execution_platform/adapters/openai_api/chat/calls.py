@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
-from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
-from execution_platform.adapters.openai_api.chat.pieces import Members, integer, members, object_of, plain, value_of
+from execution_platform.adapters.fields import Fields, fields_if_any, fields_of, int_of, is_told, object_json
+from execution_platform.adapters.openai_api.chat.pieces import plain, words_of
 from execution_platform.adapters.wire import json_text
 from execution_platform.v1 import content_pb2
 
@@ -30,7 +30,7 @@ class _Call:
     legacy: bool = False
     block: int | None = None
     held: str = ""
-    metadata: Members = field(default_factory=dict)
+    metadata: Fields = field(default_factory=dict)
 
 
 class ToolCalls:
@@ -57,17 +57,17 @@ class ToolCalls:
             raw: its JSON.
             whole: it is a call of its own, whatever its index says: the answer is not streamed.
         """
-        piece = members(raw)
+        piece = fields_of(raw)
         call_id = plain(piece.get("id"))
-        function, custom = object_of(piece.get("function")), object_of(piece.get("custom"))
+        function, custom = fields_if_any(piece.get("function")), fields_if_any(piece.get("custom"))
         name, custom_name = plain(function.get("name")), plain(custom.get("name"))
-        call = self._find(integer(piece.get("index")), call_id, name or custom_name, whole=whole)
+        call = self._find(int_of(piece.get("index")), call_id, name or custom_name, whole=whole)
         call.call_id = call.call_id or call_id
         # Some servers send both members, one of them empty.
         call.custom = call.custom or (not name and bool(custom_name)) or plain(piece.get("type")) == "custom"
         call.name = call.name or name or custom_name
         _keep_rest(call.metadata, piece, function)
-        self._write(call, _arguments(custom.get("input") if call.custom else function.get("arguments")))
+        self._write(call, words_of(custom.get("input") if call.custom else function.get("arguments")))
 
     def more(self, index: int, arguments: str) -> bool:
         """Append to the arguments of a call. Returns False, having done nothing, unless its block is open."""
@@ -79,8 +79,8 @@ class ToolCalls:
 
     def add_legacy(self, raw: msgspec.Raw) -> None:
         """Take ``function_call``, of which there is at most one, without an id."""
-        piece = members(raw)
-        name, arguments = plain(piece.get("name")), _arguments(piece.get("arguments"))
+        piece = fields_of(raw)
+        name, arguments = plain(piece.get("name")), words_of(piece.get("arguments"))
         call = next((call for call in self._calls if call.legacy), None)
         if call is None:
             if not name and not arguments:
@@ -94,7 +94,7 @@ class ToolCalls:
         """Complete all calls."""
         for call in self._calls:
             if call.block is not None:
-                self._writer.stop(call.block, metadata_json(call.metadata) or None)
+                self._writer.stop(call.block, object_json(call.metadata) or None)
             elif call.call_id or call.held:
                 # Nobody can run a call without a name, but it was said.
                 said = json_text({"id": call.call_id, "arguments": call.held})
@@ -148,17 +148,9 @@ class ToolCalls:
         self._write(call, held)
 
 
-def _arguments(raw: msgspec.Raw | None) -> str:
-    """Return arguments as text; a server may give the object itself instead of its text."""
-    value = value_of(raw)
-    if isinstance(value, str):
-        return value
-    return "" if raw is None or value is None else bytes(raw).decode("utf-8", "replace")
-
-
-def _keep_rest(metadata: Members, piece: Members, function: Members) -> None:
+def _keep_rest(metadata: Fields, piece: Fields, function: Fields) -> None:
     for key, value in piece.items():
-        if key not in _KNOWN and bytes(value) != b"null":
+        if key not in _KNOWN and is_told(value):
             metadata[key] = msgspec.Raw(bytes(value))
     rest = {key: value for key, value in function.items() if key not in {"name", "arguments"}}
     if rest:

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from execution_platform.adapters.openai_api.chat.pieces import elements, integer, members, object_of, plain, value_of
+from execution_platform.adapters.fields import elements_if_any, fields_if_any, fields_of, int_of, value_of
+from execution_platform.adapters.openai_api.chat.pieces import plain
 from execution_platform.v1 import content_pb2
 
 __all__ = ["annotation", "reference", "sources"]
@@ -18,9 +19,9 @@ def annotation(raw: msgspec.Raw) -> content_pb2.Citation:
 
     The members stand in an object named as the type, or beside it.
     """
-    told = members(raw)
+    told = fields_of(raw)
     kind = plain(told.get("type"))
-    said = object_of(told.get(kind)) or told
+    said = fields_if_any(told.get(kind)) or told
     citation = content_pb2.Citation(
         provider_type=kind,
         uri=plain(said.get("url")),
@@ -29,7 +30,7 @@ def annotation(raw: msgspec.Raw) -> content_pb2.Citation:
         cited_text=_cited(said.get("content") or said.get("quote")),
         raw_json=bytes(raw).decode("utf-8", "replace"),
     )
-    start, end = integer(said.get("start_index")), integer(said.get("end_index"))
+    start, end = int_of(said.get("start_index")), int_of(said.get("end_index"))
     if start is not None or end is not None:
         cited = content_pb2.CitationRange(start=start, end=end, unit=content_pb2.CITATION_UNIT_CHARACTER)
         citation.text_range.CopyFrom(cited)
@@ -56,8 +57,8 @@ def reference(raw: msgspec.Raw, at: int) -> Iterator[content_pb2.Citation]:
         raw: the part.
         at: how many characters of text stand before it.
     """
-    told = members(raw)
-    for source in elements(told.get("reference_ids")):
+    told = fields_of(raw)
+    for source in elements_if_any(told.get("reference_ids")):
         citation = content_pb2.Citation(
             provider_type="reference", source_id=plain(source), raw_json=bytes(raw).decode("utf-8", "replace")
         )
@@ -74,8 +75,8 @@ def sources(urls: msgspec.Raw | None, results: msgspec.Raw | None) -> Iterator[c
         results: ``search_results``: objects with title, address and snippet; each is joined to its address.
     """
     by_url: dict[str, content_pb2.Citation] = {}
-    for raw in elements(results):
-        told = object_of(raw)
+    for raw in elements_if_any(results):
+        told = fields_if_any(raw)
         by_url.setdefault(
             plain(told.get("url")),
             content_pb2.Citation(
@@ -86,8 +87,8 @@ def sources(urls: msgspec.Raw | None, results: msgspec.Raw | None) -> Iterator[c
                 raw_json=bytes(raw).decode("utf-8", "replace"),
             ),
         )
-    for raw in elements(urls):
-        url = plain(raw) if bytes(raw).startswith(b'"') else plain(object_of(raw).get("url"))
+    for raw in elements_if_any(urls):
+        url = plain(raw) if bytes(raw).startswith(b'"') else plain(fields_if_any(raw).get("url"))
         found = by_url.pop(url, None)
         yield found or content_pb2.Citation(
             provider_type="citation", uri=url, raw_json=bytes(raw).decode("utf-8", "replace")

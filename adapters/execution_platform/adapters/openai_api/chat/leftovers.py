@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
-from execution_platform.adapters.openai_api.chat.pieces import Members, object_of
+from execution_platform.adapters.fields import Fields, fields_if_any
 
-__all__ = ["Leftovers", "metadata_json"]
+__all__ = ["Leftovers"]
 
 
 class Leftovers:
@@ -21,7 +19,7 @@ class Leftovers:
     def __init__(self, *, keep_all: bool = False) -> None:
         self._keep_all = keep_all
         self._last: dict[str, bytes] = {}
-        self._objects: dict[str, Members] = {}
+        self._objects: dict[str, Fields] = {}
         self._all: dict[str, list[bytes]] = {}
 
     def add(self, key: str, value: msgspec.Raw) -> None:
@@ -37,7 +35,7 @@ class Leftovers:
         if text.startswith(b"{"):
             _lay_over(self._objects.setdefault(key, {}), text)
 
-    def values(self) -> Members:
+    def values(self) -> Fields:
         """Return the values by key."""
         return {key: msgspec.Raw(self._value(key, last)) for key, last in self._last.items()}
 
@@ -49,13 +47,8 @@ class Leftovers:
         return msgspec.json.encode(members) if members else last
 
 
-def _lay_over(members: Members, text: bytes) -> None:
-    for key, value in object_of(msgspec.Raw(text)).items():
+def _lay_over(members: Fields, text: bytes) -> None:
+    for key, value in fields_if_any(msgspec.Raw(text)).items():
         # Azure judges piece by piece: what was once filtered stays so.
         if key not in members or b'"filtered":true' not in bytes(members[key]).replace(b" ", b""):
             members[key] = msgspec.Raw(bytes(value))
-
-
-def metadata_json(values: Mapping[str, msgspec.Raw]) -> str:
-    """Return values as one JSON object; of nothing an empty text."""
-    return msgspec.json.encode(dict(values)).decode("utf-8", "replace") if values else ""

@@ -9,8 +9,8 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
-from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
-from execution_platform.adapters.openai_api.chat.pieces import Members, members, object_of, plain, text_of
+from execution_platform.adapters.fields import Fields, fields_if_any, fields_of, object_json
+from execution_platform.adapters.openai_api.chat.pieces import plain, words_of
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.spi import Call
 from execution_platform.v1 import content_pb2
@@ -40,12 +40,12 @@ class AudioBlock:
         self._mime_type = mime_type
         self._index: int | None = None
         self._held = ""
-        self._metadata: Members = {}
+        self._metadata: Fields = {}
 
     def add(self, raw: msgspec.Raw) -> None:
         """Take ``audio``, whole or a piece of it. One in which nothing is said is none."""
-        piece = members(raw)
-        data, transcript = text_of(piece.pop("data", None)), text_of(piece.pop("transcript", None))
+        piece = fields_of(raw)
+        data, transcript = words_of(piece.pop("data", None)), words_of(piece.pop("transcript", None))
         audio_id = plain(piece.pop("id", None))
         if self._index is None:
             if not (audio_id or data or transcript):
@@ -58,7 +58,7 @@ class AudioBlock:
     def close(self) -> None:
         """Complete the block, if there is one."""
         if self._index is not None:
-            self._writer.stop(self._index, metadata_json(self._metadata) or None)
+            self._writer.stop(self._index, object_json(self._metadata) or None)
 
     def _decoded(self, data: str) -> bytes:
         data = self._held + data
@@ -72,11 +72,11 @@ class AudioBlock:
 
 def image_block(raw: msgspec.Raw) -> content_pb2.ContentBlock:
     """Return an element of ``images``: ``{"type": "image_url", "image_url": {"url"}}`` (OpenRouter)."""
-    told = members(raw)
-    shown = object_of(told.get("image_url")) or told
+    told = fields_of(raw)
+    shown = fields_if_any(told.get("image_url")) or told
     block = content_pb2.ContentBlock(media=_image(plain(shown.get("url") or told.get("image_url"))))
     rest = {key: value for key, value in told.items() if key not in {"type", "image_url", "url"}}
-    block.provider_metadata_json = metadata_json(rest)
+    block.provider_metadata_json = object_json(rest)
     return block
 
 

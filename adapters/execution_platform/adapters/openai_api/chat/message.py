@@ -5,18 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
+from execution_platform.adapters.fields import Fields, elements_if_any, fields_of, is_told
 from execution_platform.adapters.openai_api.chat.calls import ToolCalls
 from execution_platform.adapters.openai_api.chat.citations import annotation, reference, sources
 from execution_platform.adapters.openai_api.chat.leftovers import Leftovers
 from execution_platform.adapters.openai_api.chat.media import AudioBlock, image_block
-from execution_platform.adapters.openai_api.chat.pieces import (
-    Members,
-    elements,
-    members,
-    plain,
-    text_of,
-    token_logprobs,
-)
+from execution_platform.adapters.openai_api.chat.pieces import plain, token_logprobs, words_of
 from execution_platform.adapters.openai_api.chat.reasoning import ReasoningBlocks
 from execution_platform.v1 import content_pb2
 
@@ -78,7 +72,7 @@ class MessageBlocks:
         """Append to the arguments of a call. Returns False, having done nothing, unless that call has begun."""
         return self._calls.more(index, arguments)
 
-    def add(self, told: Members, logprobs: msgspec.Raw | None = None, *, whole: bool = False) -> None:
+    def add(self, told: Fields, logprobs: msgspec.Raw | None = None, *, whole: bool = False) -> None:
         """Take a message or a delta of one.
 
         Args:
@@ -91,10 +85,10 @@ class MessageBlocks:
         if self._add_reasoning(told, content):
             content = []
         content = self._add_content(told.pop("content", None), content)
-        self._add_refusal(text_of(told.pop("refusal", None)), refusals)
+        self._add_refusal(words_of(told.pop("refusal", None)), refusals)
         self._add_calls(told, content, whole=whole)
         self._add_media(told)
-        for raw in elements(told.pop("annotations", None)):
+        for raw in elements_if_any(told.pop("annotations", None)):
             self._add_annotation(raw)
         for key, value in told.items():
             if bytes(value) not in _EMPTY:
@@ -114,14 +108,14 @@ class MessageBlocks:
         self._calls.close()
         self._audio.close()
 
-    def _add_reasoning(self, told: Members, logprobs: Logprobs) -> bool:
+    def _add_reasoning(self, told: Fields, logprobs: Logprobs) -> bool:
         """Take reasoning in any field. Returns whether the log probabilities belong to it."""
         detailed = False
-        for raw in elements(told.pop("reasoning_details", None)):
+        for raw in elements_if_any(told.pop("reasoning_details", None)):
             detailed = self._reasoning.detail(raw) or detailed
         # Servers repeat the same words in up to three fields.
-        words = text_of(told.pop("reasoning_content", None))
-        words = text_of(told.pop("reasoning", None)) or words
+        words = words_of(told.pop("reasoning_content", None))
+        words = words_of(told.pop("reasoning", None)) or words
         if detailed or not words:
             return False
         alone = bytes(told.get("content", b"null")) in _EMPTY
@@ -131,26 +125,26 @@ class MessageBlocks:
     def _add_content(self, raw: msgspec.Raw | None, logprobs: Logprobs) -> Logprobs:
         """Take ``content``. Returns the log probabilities that are not its own."""
         if raw is not None and bytes(raw).startswith(b"["):
-            for part in elements(raw):
+            for part in elements_if_any(raw):
                 self._add_part(part)
         else:
-            text = text_of(raw)
+            text = words_of(raw)
             if text:
                 self.text(text, logprobs)
                 return []
         return logprobs
 
     def _add_part(self, raw: msgspec.Raw) -> None:
-        part = members(raw)
+        part = fields_of(raw)
         kind = plain(part.get("type"))
         if kind in {"text", "output_text"}:
-            self.text(text_of(part.get("text")))
-            for source in elements(part.get("annotations")):
+            self.text(words_of(part.get("text")))
+            for source in elements_if_any(part.get("annotations")):
                 self._add_annotation(source)
         elif kind in {"thinking", "reasoning"}:
             self._reasoning.part(raw)
         elif kind == "refusal":
-            self._add_refusal(text_of(part.get("refusal")), [])
+            self._add_refusal(words_of(part.get("refusal")), [])
         elif kind == "reference":
             for citation in reference(raw, self._length):
                 self._cite(citation)
@@ -167,29 +161,29 @@ class MessageBlocks:
             self._refusal = self._writer.open(content_pb2.ContentBlock(refusal=content_pb2.RefusalBlock()))
         self._writer.refusal(self._refusal, text, logprobs)
 
-    def _add_calls(self, told: Members, logprobs: Logprobs, *, whole: bool) -> None:
-        calls = elements(told.pop("tool_calls", None))
+    def _add_calls(self, told: Fields, logprobs: Logprobs, *, whole: bool) -> None:
+        calls = elements_if_any(told.pop("tool_calls", None))
         if calls:
             self._reasoning.close_text()
         for raw in calls:
             self._calls.add(raw, whole=whole)
         legacy = told.pop("function_call", None)
-        if legacy is not None and bytes(legacy) != b"null":
+        if is_told(legacy):
             self._calls.add_legacy(legacy)
         if logprobs:
             # They are about tokens that show in no block of their own, such as those of a call.
             self.text("", logprobs)
 
-    def _add_media(self, told: Members) -> None:
+    def _add_media(self, told: Fields) -> None:
         audio = told.pop("audio", None)
-        if audio is not None and bytes(audio) != b"null":
+        if is_told(audio):
             self._audio.add(audio)
-        for raw in elements(told.pop("images", None)):
+        for raw in elements_if_any(told.pop("images", None)):
             self._writer.whole(image_block(raw))
 
     def _add_annotation(self, raw: msgspec.Raw) -> None:
         if len(bytes(raw)) > _LARGEST_CITATION:
-            self._opaque(plain(members(raw).get("type")), raw)
+            self._opaque(plain(fields_of(raw).get("type")), raw)
         else:
             self._cite(annotation(raw))
 

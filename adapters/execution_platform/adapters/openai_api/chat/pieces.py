@@ -1,4 +1,4 @@
-"""Reading the JSON of a Chat Completions answer: members kept raw until somebody wants them, and small parts of it."""
+"""Small parts of the JSON of a Chat Completions answer."""
 
 from __future__ import annotations
 
@@ -7,70 +7,23 @@ from typing import Any
 
 import msgspec
 
-from execution_platform.adapters.errors import ProtocolError
-from execution_platform.adapters.wire import decode_json, json_text
+from execution_platform.adapters.fields import carried, json_of, value_of
 from execution_platform.v1 import content_pb2
 
-__all__ = ["Members", "elements", "integer", "members", "object_of", "plain", "text_of", "token_logprobs", "value_of"]
-
-Members = dict[str, msgspec.Raw]
-
-_members = msgspec.json.Decoder(Members)
-_elements = msgspec.json.Decoder(list[msgspec.Raw])
+__all__ = ["plain", "token_logprobs", "words_of"]
 
 
-def members(data: bytes | msgspec.Raw) -> Members:
-    """Return the members of a JSON object, each exactly as it stands.
-
-    Raises:
-        ProtocolError: it is not a JSON object.
-    """
-    try:
-        return _members.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Lone surrogates and broken UTF-8 come through the slower, forgiving reader.
-        value = decode_json(bytes(data))
-    if not isinstance(value, dict):
-        raise ProtocolError("the provider sent JSON that is not an object")
-    return {_carried(key): msgspec.Raw(json_text(member).encode()) for key, member in value.items()}
-
-
-def object_of(raw: msgspec.Raw | None) -> Members:
-    """Return the members of a JSON object; anything else has none."""
-    return members(raw) if raw is not None and bytes(raw).lstrip().startswith(b"{") else {}
-
-
-def elements(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
-    """Return the elements of a JSON array, each as it stands; anything else has none."""
-    if raw is None or not bytes(raw).startswith(b"["):
-        return []
-    try:
-        return _elements.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [msgspec.Raw(json_text(element).encode()) for element in decode_json(bytes(raw))]
-
-
-def value_of(raw: msgspec.Raw | None) -> Any:
-    """Return the decoded value; of nothing None."""
-    return None if raw is None else decode_json(bytes(raw))
-
-
-def text_of(raw: msgspec.Raw | None) -> str:
+def words_of(raw: msgspec.Raw | None) -> str:
     """Return a JSON string's text, surrogate halves included; null is empty, anything else its own JSON."""
     value = value_of(raw)
     if isinstance(value, str):
         return value
-    return "" if raw is None or value is None else bytes(raw).decode("utf-8", "replace")
+    return "" if value is None else json_of(raw)
 
 
 def plain(raw: msgspec.Raw | None) -> str:
     """Return a string that protobuf can carry: for names and identifiers, which are never cut."""
-    return _carried(text_of(raw))
-
-
-def integer(raw: msgspec.Raw | None) -> int | None:
-    """Return an integer that protobuf can carry; None: it is none."""
-    return _integer(value_of(raw))
+    return carried(words_of(raw))
 
 
 def _integer(value: Any) -> int | None:
@@ -121,7 +74,7 @@ def _parallel(told: dict[str, Any]) -> Iterator[content_pb2.TokenLogprob]:
 
 
 def _carried(text: Any) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(text, str) else ""
+    return carried(text) if isinstance(text, str) else ""
 
 
 def _float(value: Any) -> float:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
-from execution_platform.adapters.openai_api.chat.leftovers import metadata_json
-from execution_platform.adapters.openai_api.chat.pieces import Members, elements, members, plain, text_of, value_of
+from execution_platform.adapters.fields import Fields, elements_if_any, fields_of, object_json, value_of
+from execution_platform.adapters.openai_api.chat.pieces import plain, words_of
 from execution_platform.v1 import content_pb2
 
 __all__ = ["SIGNATURE", "ReasoningBlocks"]
@@ -32,7 +32,7 @@ class _Open:
 
     index: int
     key: tuple[str, ...]
-    metadata: Members = field(default_factory=dict)
+    metadata: Fields = field(default_factory=dict)
     told: str = ""
 
 
@@ -54,15 +54,15 @@ class ReasoningBlocks:
 
     def detail(self, raw: msgspec.Raw) -> bool:
         """Append one element of ``reasoning_details``. Returns whether it told any text. Source: openrouter.ai/docs."""
-        part = members(raw)
+        part = fields_of(raw)
         kind = plain(part.get("type"))
         if kind in {"reasoning.text", "reasoning.summary"}:
             return self._piece(kind, part, "text" if kind == "reasoning.text" else "summary")
         self.close()
         if kind == "reasoning.encrypted":
             block = content_pb2.ContentBlock(id=plain(part.get("id")))
-            block.redacted_thinking.data = text_of(part.pop("data", None)).encode("utf-8", "replace")
-            block.provider_metadata_json = metadata_json(part)
+            block.redacted_thinking.data = words_of(part.pop("data", None)).encode("utf-8", "replace")
+            block.provider_metadata_json = object_json(part)
             self._writer.whole(block)
         else:
             opaque = content_pb2.OpaqueBlock(type=kind, json=bytes(raw).decode("utf-8", "replace"))
@@ -71,15 +71,15 @@ class ReasoningBlocks:
 
     def part(self, raw: msgspec.Raw) -> None:
         """Append a content part that holds reasoning: Mistral's ``thinking``, Databricks' ``reasoning``."""
-        part = members(raw)
+        part = fields_of(raw)
         kind = plain(part.get("type"))
         inner = part.pop("thinking" if kind == "thinking" else "summary", None)
         if isinstance(value_of(inner), str):
-            self._append((kind,), part, text_of(inner), None, is_summary=kind == "reasoning")
-        for element in elements(inner):
-            piece = members(element)
+            self._append((kind,), part, words_of(inner), None, is_summary=kind == "reasoning")
+        for element in elements_if_any(inner):
+            piece = fields_of(element)
             self._append(
-                (kind,), part, text_of(piece.get("text")), piece.get("signature"), is_summary=kind == "reasoning"
+                (kind,), part, words_of(piece.get("text")), piece.get("signature"), is_summary=kind == "reasoning"
             )
 
     def close_text(self) -> None:
@@ -91,31 +91,31 @@ class ReasoningBlocks:
         """End whatever is open."""
         if self._open is None:
             return
-        metadata = metadata_json(self._open.metadata)
+        metadata = object_json(self._open.metadata)
         self._writer.stop(self._open.index, metadata if metadata != self._open.told else None)
         self._open = None
 
-    def _piece(self, kind: str, part: Members, field_name: str) -> bool:
-        text, signature = text_of(part.pop(field_name, None)), part.pop("signature", None)
+    def _piece(self, kind: str, part: Fields, field_name: str) -> bool:
+        text, signature = words_of(part.pop(field_name, None)), part.pop("signature", None)
         key = (kind, plain(part.get("index")))
         self._append(key, part, text, signature, is_summary=kind == "reasoning.summary")
         return bool(text)
 
     def _append(
-        self, key: tuple[str, ...], metadata: Members, text: str, signature: msgspec.Raw | None, *, is_summary: bool
+        self, key: tuple[str, ...], metadata: Fields, text: str, signature: msgspec.Raw | None, *, is_summary: bool
     ) -> None:
-        signed = text_of(signature)
+        signed = words_of(signature)
         block = self._block(key, is_summary=is_summary, metadata=metadata)
         if text:
             self._writer.thinking(block.index, text)
         if signed:
             self._writer.state(block.index, SIGNATURE, signed.encode("utf-8", "replace"))
 
-    def _block(self, key: tuple[str, ...], *, is_summary: bool, metadata: Members | None = None) -> _Open:
+    def _block(self, key: tuple[str, ...], *, is_summary: bool, metadata: Fields | None = None) -> _Open:
         said = {name: msgspec.Raw(bytes(value)) for name, value in (metadata or {}).items() if bytes(value) != b"null"}
         if self._open is None or self._open.key != key:
             self.close()
-            told = metadata_json(said)
+            told = object_json(said)
             block = content_pb2.ContentBlock(thinking=content_pb2.ThinkingBlock(is_summary=is_summary))
             block.id = plain(said.get("id"))
             block.provider_metadata_json = told

@@ -9,20 +9,22 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
-from execution_platform.adapters.openai_api.answer import provider_events, provider_request_id, rate_limits
-from execution_platform.adapters.openai_api.chat.ending import failure_of_word, finish_reason
-from execution_platform.adapters.openai_api.chat.leftovers import Leftovers, metadata_json
-from execution_platform.adapters.openai_api.chat.media import audio_format, audio_mime_type
-from execution_platform.adapters.openai_api.chat.message import MessageBlocks
-from execution_platform.adapters.openai_api.chat.pieces import (
-    Members,
-    elements,
-    integer,
-    members,
-    object_of,
-    plain,
+from execution_platform.adapters.fields import (
+    Fields,
+    elements_if_any,
+    fields_if_any,
+    fields_of,
+    int_of,
+    is_told,
+    object_json,
     value_of,
 )
+from execution_platform.adapters.openai_api.answer import provider_events, provider_request_id, rate_limits
+from execution_platform.adapters.openai_api.chat.ending import failure_of_word, finish_reason
+from execution_platform.adapters.openai_api.chat.leftovers import Leftovers
+from execution_platform.adapters.openai_api.chat.media import audio_format, audio_mime_type
+from execution_platform.adapters.openai_api.chat.message import MessageBlocks
+from execution_platform.adapters.openai_api.chat.pieces import plain
 from execution_platform.adapters.openai_api.chat.plain import Delta, Piece, plain_chunk
 from execution_platform.adapters.openai_api.chat.usage import cost_of, usage_of
 from execution_platform.adapters.openai_api.dialect import Dialect
@@ -141,7 +143,7 @@ class ChatTranslation:
 
     def whole(self, body: bytes) -> Events:
         """Take the body of an unstreamed answer. Raises AdapterError."""
-        answer = members(body)
+        answer = fields_of(body)
         answered = "choices" in answer or "error" in answer or _is_error(answer, answered=False)
         self._chunk(answer, body, "chat.completion")
         if self._failure is not None:
@@ -162,7 +164,7 @@ class ChatTranslation:
                 self._complete()
             self._done = True  # a failure waits no longer for usage
             return
-        self._chunk(members(data), data, event.event)
+        self._chunk(fields_of(data), data, event.event)
 
     def _take_plain(self, data: bytes) -> bool:
         """Take a chunk of the ordinary kind, the fast way. Returns whether it was one."""
@@ -186,18 +188,18 @@ class ChatTranslation:
             return False
         return self._message.more_arguments(pieces[0].index, pieces[0].function.arguments)
 
-    def _chunk(self, chunk: Members, data: bytes, kind: str) -> None:
+    def _chunk(self, chunk: Fields, data: bytes, kind: str) -> None:
         """Take a chunk, or a whole body, of any content. Its members are used up."""
         if self._tells_events:
             self._unsent.extend(provider_events(self._dialect.provider, kind, data.decode("utf-8", "replace")))
-        choices = elements(chunk.pop("choices", None))
+        choices = elements_if_any(chunk.pop("choices", None))
         response_id, model = plain(chunk.pop("id", None)), plain(chunk.pop("model", None))
         if choices or response_id:
             self._start(response_id, model)
         usage, error = _usage(chunk), chunk.pop("error", None)
         if error is None and _is_error(chunk, answered=bool(choices or response_id)):
             error = msgspec.Raw(data)
-        if error is None or bytes(error) == b"null":
+        if not is_told(error):
             for choice in choices:
                 self._choice(choice)
             self._keep(chunk)
@@ -228,27 +230,27 @@ class ChatTranslation:
         self._writer.emit_all(Event(notice=notice) for notice in self._notices)
 
     def _choice(self, raw: msgspec.Raw) -> None:
-        choice = members(raw)
-        if integer(choice.pop("index", None)):
+        choice = fields_of(raw)
+        if int_of(choice.pop("index", None)):
             # The contract has one answer to a request: others are kept as they came.
             self._others.append(bytes(raw))
             return
         error = choice.pop("error", None)
-        if error is not None and bytes(error) != b"null":
+        if is_told(error):
             self._fail(error)
             return
         # Where both are there, the message repeats what the deltas have told.
         delta, message = choice.pop("delta", None), choice.pop("message", None)
-        told = object_of(delta) if delta is not None or self._writer.block_count else object_of(message)
+        told = fields_if_any(delta) if delta is not None or self._writer.block_count else fields_if_any(message)
         repeated = choice.pop("text", None)  # Together, as in the old completions API
         if repeated is not None and bytes(repeated) != bytes(told.get("content", b"")):
             choice["text"] = repeated
         self._message.add(told, choice.pop("logprobs", None), whole=delta is None)
         self._end_choice(choice)
 
-    def _end_choice(self, choice: Members) -> None:
+    def _end_choice(self, choice: Fields) -> None:
         word = choice.pop("finish_reason", None)
-        if word is not None and bytes(word) != b"null":
+        if is_told(word):
             # Some repeat it, some send an empty one.
             self._word = plain(word) or self._word or ""
             self._failure = self._failure or failure_of_word(self._word)
@@ -257,7 +259,7 @@ class ChatTranslation:
         for key, value in choice.items():
             self._choice_rest.add(key, value)
 
-    def _keep(self, chunk: Members) -> None:
+    def _keep(self, chunk: Fields) -> None:
         self._tier = plain(chunk.pop("service_tier", None)) or self._tier
         for key, value in chunk.items():
             if key in {"citations", "search_results"}:
@@ -312,7 +314,7 @@ class ChatTranslation:
         if self._cost is not None:
             finished.cost.CopyFrom(self._cost)
         finished.rate_limits.extend(rate_limits(self._headers))
-        finished.provider_metadata_json = metadata_json(self._metadata())
+        finished.provider_metadata_json = object_json(self._metadata())
         return finished
 
     def _natural_ending(self) -> chat_pb2.Finished:
@@ -333,7 +335,7 @@ class ChatTranslation:
                 finished.refusal.raw_json = bytes(filtered).decode("utf-8", "replace")
         return finished
 
-    def _metadata(self) -> Members:
+    def _metadata(self) -> Fields:
         metadata = self._rest.values()
         for key, rest in (("choice", self._choice_rest), ("message", self._message.rest)):
             values = rest.values()
@@ -349,15 +351,15 @@ class ChatTranslation:
             self._unsent.clear()
 
 
-def _usage(chunk: Members) -> msgspec.Raw | None:
+def _usage(chunk: Fields) -> msgspec.Raw | None:
     """Take the usage out of a chunk; Groq's old place is looked at too."""
     usage = chunk.pop("usage", None)
-    if usage is None or bytes(usage) == b"null":
-        usage = object_of(chunk.get("x_groq")).get("usage")
+    if not is_told(usage):
+        usage = fields_if_any(chunk.get("x_groq")).get("usage")
     return usage
 
 
-def _is_error(chunk: Members, *, answered: bool) -> bool:
+def _is_error(chunk: Fields, *, answered: bool) -> bool:
     """Whether a chunk is itself an error, without a member of that name (vLLM of old, FastAPI, Databricks)."""
     if bytes(chunk.get("object", b"")) == b'"error"':
         return True

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from execution_platform.adapters.fields import fields_if_any
 from execution_platform.adapters.openai_api.answer import stated_cost
-from execution_platform.adapters.openai_api.chat.pieces import object_of, plain
+from execution_platform.adapters.openai_api.chat.pieces import plain
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.usage import UsageItems
 from execution_platform.adapters.wire import decode_json
@@ -54,7 +55,7 @@ def usage_of(raw: msgspec.Raw, dialect: Dialect) -> usage_pb2.Usage:
         _add_output(items, told)
         _add_calls(items, told)
     usage = items.usage(bytes(raw).decode("utf-8", "replace"))
-    usage.service_tier = plain(object_of(raw).get("service_tier"))
+    usage.service_tier = plain(fields_if_any(raw).get("service_tier"))
     return usage
 
 
@@ -65,7 +66,7 @@ def cost_of(raw: msgspec.Raw) -> usage_pb2.Cost | None:
     OpenRouter's fee alone and the upstream's part stands in ``cost_details``. Perplexity states an object with
     ``total_cost``; xAI ticks, of which none (as on servers that resell its models) means that nothing is stated.
     """
-    told = object_of(raw)
+    told = fields_if_any(raw)
     ticks = _number(told.get("cost_in_usd_ticks"))
     if ticks and ticks != "0":
         return stated_cost(ticks=ticks)
@@ -73,10 +74,10 @@ def cost_of(raw: msgspec.Raw) -> usage_pb2.Cost | None:
     if stated is None:
         return None
     if bytes(stated).lstrip().startswith(b"{"):
-        return stated_cost(cost=_number(object_of(stated).get("total_cost")))
+        return stated_cost(cost=_number(fields_if_any(stated).get("total_cost")))
     cost = stated_cost(cost=_number(stated))
     if cost is not None and bytes(told.get("is_byok", b"")) == b"true":
-        upstream = stated_cost(cost=_number(object_of(told.get("cost_details")).get("upstream_inference_cost")))
+        upstream = stated_cost(cost=_number(fields_if_any(told.get("cost_details")).get("upstream_inference_cost")))
         if upstream is not None:
             line = cost.lines.add()
             line.CopyFrom(upstream.lines[0])
