@@ -199,6 +199,7 @@ def forecast(
         place (Place): where,
             exactly.
         unit: which unit.
+        days: its annotation says it better.
         hourly: by the hour.
 
     Returns:

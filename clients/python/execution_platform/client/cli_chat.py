@@ -131,8 +131,6 @@ class Chat:
                 self._show_delta(event)
             case "block_started":
                 self._show_start(event)
-            case "block_stopped":
-                self.terminal.end_line()
             case "notice":
                 self._remark(f"note: {event.notice.message}")
             case "route_changed":
@@ -145,7 +143,10 @@ class Chat:
 
     def _show_start(self, event: chat_pb2.ChatEvent) -> None:
         block = event.block_started.block
-        match block.WhichOneof("content"):
+        kind = block.WhichOneof("content")
+        if kind in {"tool_call", "media", "refusal"}:
+            self.terminal.end_line()
+        match kind:
             case "tool_call":
                 self.terminal.aside(f"calls {block.tool_call.name} {block.tool_call.arguments_json}")
             case "media":

@@ -34,7 +34,7 @@ class Terminal:
         environment = os.environ if environment is None else environment
         self._out = _console(out, environment)
         self._err = _console(err, environment)
-        self._line_open = False
+        self._open: list[Console] = []  # whose last line is not ended
 
     @property
     def is_terminal(self) -> bool:
@@ -50,11 +50,8 @@ class Terminal:
         self._piece(self._err, text, "dim")
 
     def end_line(self) -> None:
-        """End the line if a piece left it open."""
-        if self._line_open:
-            self._line_open = False
-            self._out.file.write("\n")
-            self._out.file.flush()
+        """End the lines that pieces left open."""
+        self._end(*self._open)
 
     def line(self, text: str) -> None:
         """Write a line as it is."""
@@ -63,7 +60,7 @@ class Terminal:
 
     def remark(self, text: str, style: str = "dim") -> None:
         """Write a line about the answer."""
-        self.end_line()
+        self._end(self._err, *(self._open if self.is_terminal else ()))
         self._print(self._err, f"{text}\n", style)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -78,9 +75,21 @@ class Terminal:
         self._out.print(table)
 
     def _piece(self, console: Console, text: str, style: str) -> None:
-        if text:
-            self._print(console, text, style)
-            self._line_open = not text.endswith("\n")
+        if not text:
+            return
+        if self.is_terminal:  # where both outputs share one screen
+            self._end(*(each for each in self._open if each is not console))
+        self._print(console, text, style)
+        if text.endswith("\n"):
+            self._open = [each for each in self._open if each is not console]
+        elif console not in self._open:
+            self._open.append(console)
+
+    def _end(self, *consoles: Console) -> None:
+        for console in [each for each in self._open if each in consoles]:
+            self._open.remove(console)
+            console.file.write("\n")
+            console.file.flush()
 
     def _print(self, console: Console, text: str, style: str) -> None:
         if not console.file.isatty():
