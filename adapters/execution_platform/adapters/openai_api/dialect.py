@@ -215,15 +215,16 @@ class Dialect:
     usage_after_error: bool = False
 
     def for_model(self, model: str) -> Dialect:
-        """Return the dialect as it is spoken to one model: the rules that hold, applied."""
-        spoken = self
+        """Return the dialect as it is spoken to one model: the rules that hold, applied; it has no rules itself."""
+        if not self.rules:
+            return self
+        api, unsupported, role, outside = self.api, self.unsupported, self.system_role, self.cached_outside
         for rule in self.rules:
             if rule.holds_for(model):
-                spoken = dataclasses.replace(
-                    spoken,
-                    api=rule.api or spoken.api,
-                    unsupported=spoken.unsupported | rule.unsupported,
-                    system_role=rule.system_role or spoken.system_role,
-                    cached_outside=rule.cached_outside or spoken.cached_outside,
-                )
-        return spoken
+                api = rule.api or api
+                unsupported |= rule.unsupported
+                role = rule.system_role or role
+                outside = rule.cached_outside or outside
+        return dataclasses.replace(
+            self, api=api, unsupported=unsupported, system_role=role, cached_outside=outside, rules=()
+        )
