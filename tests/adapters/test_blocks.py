@@ -24,6 +24,36 @@ def read(writer: AnswerWriter) -> Answer:
     return check_stream([[started, *writer.take(), finished]], family="demo")
 
 
+def told_verbatim(writer: AnswerWriter) -> list[chat_pb2.ProviderEvent]:
+    return [event.provider_event for event in writer.take() if event.HasField("provider_event")]
+
+
+def test_an_answer_begins_with_started_and_notices() -> None:
+    """What the provider said before its answer began comes after started and the notices, and not at all without."""
+    writer = AnswerWriter("demo")
+    writer.verbatim("demo", b"{}", "ping")
+    assert writer.take() == []
+    writer.begin(chat_pb2.Started(request_id="r"), [chat_pb2.Notice(message="n")])
+    writer.verbatim("demo", b"[]", "pong")
+    events = writer.take()
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["started", "notice", "provider_event", "provider_event"]
+    assert [event.provider_event.type for event in events[2:]] == ["ping", "pong"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "x" * 2_000_000, "\U0001f600" * 1_000_000])
+def test_what_the_provider_said_comes_verbatim_in_pieces(text: str) -> None:
+    """The pieces of an event join to it, each below 1 MiB, all but the last saying that it goes on."""
+    writer = AnswerWriter("demo")
+    writer.begin(chat_pb2.Started())
+    writer.verbatim("demo", text.encode(), "kind")
+    pieces = told_verbatim(writer)
+    assert "".join(piece.raw_json for piece in pieces) == text
+    assert [piece.continues for piece in pieces] == [True] * (len(pieces) - 1) + [False]
+    assert {(piece.provider, piece.type) for piece in pieces} == {("demo", "kind")}
+    assert max(piece.ByteSize() for piece in pieces) < MIB
+
+
 def test_blocks_are_numbered_and_named() -> None:
     """Blocks get rising indexes and the family, may interleave, and are stopped once."""
     writer = AnswerWriter("demo")

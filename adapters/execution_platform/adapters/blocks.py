@@ -36,19 +36,41 @@ class AnswerWriter:
         self._next_index = 0
         self._open: set[int] = set()
         self._halves: dict[tuple[int, str], str] = {}
+        self._begun = False
+        self._early: list[Event] = []
 
     def take(self) -> list[Event]:
         """Return the events since the last call, and forget them."""
         events, self._events = self._events, []
         return events
 
+    def begin(self, started: chat_pb2.Started, notices: Iterable[chat_pb2.Notice] = ()) -> None:
+        """Begin the answer: started, then the notices about its request, then what was told verbatim before."""
+        self._events.append(Event(started=started))
+        self._events.extend(Event(notice=notice) for notice in notices)
+        self._events.extend(self._early)
+        self._early = []
+        self._begun = True
+
+    def verbatim(self, provider: str, data: bytes, kind: str = "") -> None:
+        """Tell an event of the provider as it stood, in pieces where it is too large for one.
+
+        Nothing comes before `started`: until the answer begins the event is held back.
+
+        Args:
+            provider: the provider's name.
+            data: JSON of the event.
+            kind: the provider's word for it.
+        """
+        events = self._events if self._begun else self._early
+        pieces = list(_text_pieces(data.decode("utf-8", "replace"))) or [""]
+        for number, piece in enumerate(pieces, 1):
+            told = chat_pb2.ProviderEvent(provider=provider, type=kind, raw_json=piece, continues=number < len(pieces))
+            events.append(Event(provider_event=told))
+
     def emit(self, event: Event) -> None:
         """Add an event that is not about a block."""
         self._events.append(event)
-
-    def emit_all(self, events: Iterable[Event]) -> None:
-        """Add events that are not about blocks."""
-        self._events.extend(events)
 
     def open(self, block: content_pb2.ContentBlock) -> int:
         """Start a block; what it already holds stays whole. Returns its index.

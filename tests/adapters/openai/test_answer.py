@@ -1,4 +1,4 @@
-"""What both formats tell beside the answer: identifiers, rate limits, costs, raw events."""
+"""What both formats tell beside the answer: identifiers, rate limits, costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution_platform.adapters.openai_api.answer import (
-    provider_events,
     provider_request_id,
     rate_limits,
     stated_cost,
@@ -99,10 +98,3 @@ def test_a_stated_cost_is_exact(cost: str | None, ticks: str | None, nanos: int)
 def test_what_is_no_cost_is_none(cost: str | None) -> None:
     """Something else than a number of dollars states nothing, rather than 0."""
     assert stated_cost(cost) is None
-
-
-def test_an_event_without_words_is_one_event() -> None:
-    """Also an empty event comes, once."""
-    [event] = provider_events("openai", "keepalive", "")
-    assert event.provider_event.type == "keepalive"
-    assert not event.provider_event.continues

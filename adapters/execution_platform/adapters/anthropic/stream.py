@@ -56,7 +56,6 @@ _KNOWN_OF_MESSAGE = frozenset(
 )
 #: What is kept of events that nobody knows yet, in characters.
 _MOST_UNKNOWN = 100_000
-_PIECE = 240_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ class MessagesTranslation:
         if "content" not in fields:
             raise ProtocolError("the provider's answer is no message: it has no content")
         if self._context.provider_events:
-            self._tell_event("message", body)
+            self._writer.verbatim(self._context.provider, body, "message")
         self._begin(fields)
         if "usage" in fields:
             self._tell_usage(fields["usage"])
@@ -161,7 +160,7 @@ class MessagesTranslation:
         if self._finished:
             return  # the answer is complete; what follows belongs to no answer
         if self._context.provider_events:
-            self._tell_event(name, data)
+            self._writer.verbatim(self._context.provider, data, name)
         if name in {"content_block_delta", ""} and self._blocks.frequent(data):
             return
         if data == b"[DONE]" or name == "ping":
@@ -227,11 +226,7 @@ class MessagesTranslation:
             provider_response_id=self._blocks.message_id,
             provider_request_id=context.provider_request_id,
         )
-        # A provider event may have been written before: `started` comes first all the same.
-        told = self._writer.take()
-        self._writer.emit(chat_pb2.ChatEvent(started=started))
-        self._writer.emit_all(chat_pb2.ChatEvent(notice=notice) for notice in context.notices)
-        self._writer.emit_all(told)
+        self._writer.begin(started, context.notices)
 
     def _route(self, served_model: str) -> chat_pb2.Route:
         context = self._context
@@ -339,12 +334,3 @@ class MessagesTranslation:
     def _emit_finish(self, finished: chat_pb2.Finished) -> None:
         self._finished = True
         self._writer.emit(chat_pb2.ChatEvent(finished=finished))
-
-    def _tell_event(self, name: str, data: bytes) -> None:
-        text = data.decode("utf-8", "replace")
-        pieces = [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
-        for number, piece in enumerate(pieces, 1):
-            event = chat_pb2.ProviderEvent(
-                provider=self._context.provider, type=name, raw_json=piece, continues=number < len(pieces)
-            )
-            self._writer.emit(chat_pb2.ChatEvent(provider_event=event))

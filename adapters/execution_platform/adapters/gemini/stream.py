@@ -29,8 +29,6 @@ __all__ = ["GeminiTranslation"]
 
 _PROVIDER = "gemini"
 _UNSAFE_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
-#: Longest raw event in one ProviderEvent, in bytes.
-_RAW_PIECE = 240_000
 
 
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -296,23 +294,14 @@ class GeminiTranslation:
             provider_response_id=response_id,
             provider_request_id=self._provider_request_id,
         )
-        self._writer.emit(chat_pb2.ChatEvent(started=started))
-        self._writer.emit_all(chat_pb2.ChatEvent(notice=notice) for notice in self._notices)
+        self._writer.begin(started, self._notices)
 
     def _route(self) -> chat_pb2.Route:
         return chat_pb2.Route(provider=_PROVIDER, model=self._model, served_model=self._served_model)
 
     def _verbatim(self, data: bytes) -> None:
-        if not self._provider_events or not self._started:
-            return
-        raw = data.decode("utf-8", "replace")
-        for at in range(0, len(raw), _RAW_PIECE):
-            event = chat_pb2.ProviderEvent(
-                provider=_PROVIDER,
-                raw_json=raw[at : at + _RAW_PIECE],
-                continues=at + _RAW_PIECE < len(raw),
-            )
-            self._writer.emit(chat_pb2.ChatEvent(provider_event=event))
+        if self._provider_events:
+            self._writer.verbatim(_PROVIDER, data)
 
     def _tell_usage(self) -> None:
         """Tell what one read brought, once: it is cumulative, so what came before within the read is void."""

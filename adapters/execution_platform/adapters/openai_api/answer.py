@@ -1,19 +1,16 @@
-"""What both formats tell beside the answer itself: identifiers and rate limits in headers, costs, raw events."""
+"""What both formats tell beside the answer itself: identifiers and rate limits in headers, and costs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from execution_platform.v1 import chat_pb2, common_pb2, usage_pb2
+from execution_platform.v1 import common_pb2, usage_pb2
 
-__all__ = ["provider_events", "provider_request_id", "rate_limits", "stated_cost"]
-
-#: Characters of an event's JSON in one ProviderEvent: at 4 bytes each they stay below 1 MiB.
-_PIECE = 240_000
+__all__ = ["provider_request_id", "rate_limits", "stated_cost"]
 
 _NANOS = 1_000_000_000
 
@@ -107,16 +104,3 @@ def stated_cost(cost: str | None = None, ticks: str | None = None) -> usage_pb2.
             line = usage_pb2.CostLine(amount=amount, source=usage_pb2.COST_SOURCE_PROVIDER)
             return usage_pb2.Cost(status=usage_pb2.COST_STATUS_EXACT, lines=[line])
     return None
-
-
-def provider_events(provider: str, kind: str, raw_json: str) -> Iterator[chat_pb2.ChatEvent]:
-    """Yield an event of the provider verbatim, in pieces where it is too large for one."""
-    for at in range(0, max(len(raw_json), 1), _PIECE):
-        yield chat_pb2.ChatEvent(
-            provider_event=chat_pb2.ProviderEvent(
-                provider=provider,
-                type=kind,
-                raw_json=raw_json[at : at + _PIECE],
-                continues=at + _PIECE < len(raw_json),
-            )
-        )

@@ -87,16 +87,12 @@ class Player:
             return
         self.started = True
         route = chat_pb2.Route(provider="scripted", model=self._call.model, served_model=self._call.model)
-        self._writer.emit(
-            Event(
-                started=chat_pb2.Started(
-                    provider_response_id=f"scripted-{self._id}",
-                    provider_request_id=f"request-{self._id}",
-                    route=route,
-                )
-            )
+        started = chat_pb2.Started(
+            provider_response_id=f"scripted-{self._id}",
+            provider_request_id=f"request-{self._id}",
+            route=route,
         )
-        self._writer.emit_all(Event(notice=notice) for notice in self._notices)
+        self._writer.begin(started, self._notices)
 
     def step(self, step: Step) -> None:
         """Play a step that makes events."""

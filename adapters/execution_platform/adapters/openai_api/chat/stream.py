@@ -19,7 +19,7 @@ from execution_platform.adapters.fields import (
     object_json,
     value_of,
 )
-from execution_platform.adapters.openai_api.answer import provider_events, provider_request_id, rate_limits
+from execution_platform.adapters.openai_api.answer import provider_request_id, rate_limits
 from execution_platform.adapters.openai_api.chat.ending import failure_of_word, finish_reason
 from execution_platform.adapters.openai_api.chat.leftovers import Leftovers
 from execution_platform.adapters.openai_api.chat.media import audio_format, audio_mime_type
@@ -99,7 +99,6 @@ class ChatTranslation:
         self._failure: AdapterError | None = None
         self._done = False
         self._tells_events = call.request.stream_options.provider_events
-        self._unsent: list[Event] = []
 
     def feed(self, data: bytes) -> Events:
         """Take the next bytes of a streamed answer. Raises AdapterError for a failure that the stream tells."""
@@ -191,7 +190,7 @@ class ChatTranslation:
     def _chunk(self, chunk: Fields, data: bytes, kind: str) -> None:
         """Take a chunk, or a whole body, of any content. Its members are used up."""
         if self._tells_events:
-            self._unsent.extend(provider_events(self._dialect.provider, kind, data.decode("utf-8", "replace")))
+            self._writer.verbatim(self._dialect.provider, data, kind)
         choices = elements_if_any(chunk.pop("choices", None))
         response_id, model = plain(chunk.pop("id", None)), plain(chunk.pop("model", None))
         if choices or response_id:
@@ -207,7 +206,6 @@ class ChatTranslation:
         else:
             self._tell_usage(usage)
             self._fail(error)
-        self._send_provider_events()
 
     def _start(self, response_id: str, model: str) -> None:
         if self._started:
@@ -226,8 +224,7 @@ class ChatTranslation:
             provider_response_id=response_id,
             provider_request_id=provider_request_id(self._headers),
         )
-        self._writer.emit(Event(started=started))
-        self._writer.emit_all(Event(notice=notice) for notice in self._notices)
+        self._writer.begin(started, self._notices)
 
     def _choice(self, raw: msgspec.Raw) -> None:
         choice = fields_of(raw)
@@ -302,7 +299,6 @@ class ChatTranslation:
             return
         self._done = True
         self._start("", "")
-        self._send_provider_events()
         self._message.add_sources(self._sources.get("citations"), self._sources.get("search_results"))
         self._message.close()
         self._writer.emit(Event(finished=self._finished()))
@@ -344,11 +340,6 @@ class ChatTranslation:
         if self._others:
             metadata["other_choices"] = msgspec.Raw(b"[" + b",".join(self._others) + b"]")
         return metadata
-
-    def _send_provider_events(self) -> None:
-        if self._started and self._unsent:
-            self._writer.emit_all(self._unsent)
-            self._unsent.clear()
 
 
 def _usage(chunk: Fields) -> msgspec.Raw | None:

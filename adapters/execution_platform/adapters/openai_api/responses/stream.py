@@ -16,8 +16,8 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
-from execution_platform.adapters.fields import Fields, clean_text, elements_if_any, fields_if_any, json_of, value_of
-from execution_platform.adapters.openai_api.answer import provider_events, provider_request_id
+from execution_platform.adapters.fields import Fields, clean_text, elements_if_any, fields_if_any, value_of
+from execution_platform.adapters.openai_api.answer import provider_request_id
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.openai_api.errors import error_in_stream, finished_in_stream
 from execution_platform.adapters.openai_api.responses.events import DELTAS, HANDLERS, decode_event, words
@@ -84,7 +84,6 @@ class ResponsesTranslation:
         self._sse = SseDecoder()
         self._writer = AnswerWriter(dialect.family)
         self._items = OutputItems(self._writer, call.request.audio_output.format)
-        self._held: Events = []
         self._started = False
         self._ended = False
 
@@ -158,13 +157,9 @@ class ResponsesTranslation:
             HANDLERS[kind](self._items, event, sent.data)
 
     def _tell(self, kind: str, data: bytes) -> None:
-        """Hand on what the server said verbatim, if asked for; nothing comes before `started`."""
+        """Hand on what the server said verbatim, if asked for."""
         if self._tell_events:
-            events = provider_events(self._dialect.provider, kind, json_of(data))
-            if self._started:
-                self._writer.emit_all(events)
-            else:
-                self._held += events
+            self._writer.verbatim(self._dialect.provider, data, kind)
 
     def _start(self, response: Fields) -> None:
         if self._started:
@@ -179,9 +174,7 @@ class ResponsesTranslation:
             provider_response_id=clean_text(response.get("id")),
             provider_request_id=provider_request_id(self._headers),
         )
-        self._writer.emit(chat_pb2.ChatEvent(started=started))
-        self._writer.emit_all(chat_pb2.ChatEvent(notice=notice) for notice in self._notices)
-        self._writer.emit_all(self._held)
+        self._writer.begin(started, self._notices)
         tools = value_of(response.get("tools"))
         if isinstance(tools, list) and tools:
             kinds = {tool.get("type") for tool in tools if isinstance(tool, dict)}
