@@ -119,7 +119,8 @@ class PageFollower:
 
     def _python(self, block: Block) -> str:
         # Empty lines before it, so that a traceback tells the page's line.
-        code = compile("\n" * (block.line - 1) + self._here(block.code), str(block.page), "exec")
+        source = "\n" * (block.line - 1) + self._here(block.code)
+        code = compile(source, str(block.page), "exec", dont_inherit=True)  # none of this file's future imports
         printed = io.StringIO()
         with contextlib.chdir(self._folder), contextlib.redirect_stdout(printed):
             exec(code, self._namespace)  # noqa: S102 - the page is ours
