@@ -72,6 +72,10 @@ class AnswerWriter:
         """Add an event that is not about a block."""
         self._events.append(event)
 
+    def emit_all(self, events: Iterable[Event]) -> None:
+        """Add events that are not about blocks."""
+        self._events.extend(events)
+
     def open(self, block: content_pb2.ContentBlock) -> int:
         """Start a block; what it already holds stays whole. Returns its index.
 
