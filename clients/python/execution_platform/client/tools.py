@@ -206,7 +206,7 @@ def _failure(call: content_pb2.ToolCallBlock, error: Exception) -> content_pb2.C
 
 
 def _result(call: content_pb2.ToolCallBlock, value: Any) -> content_pb2.ContentBlock:
-    """Return what a tool returned: content as it is, None as nothing, anything else as JSON."""
+    """Return what a tool returned: content as it is, None as nothing, an object as JSON, anything else as its text."""
     if isinstance(value, str | content_pb2.ContentBlock):
         return tool_result(call, value)
     if isinstance(value, list) and value and all(isinstance(each, content_pb2.ContentBlock) for each in value):
@@ -214,8 +214,9 @@ def _result(call: content_pb2.ToolCallBlock, value: Any) -> content_pb2.ContentB
     if value is None:
         return tool_result(call)
     written = json.dumps(value, default=_jsonable, ensure_ascii=False)
-    # The text is for models that read content, the same as JSON for providers that have a place for an object.
-    return tool_result(call, written, structured_content_json=written if written.startswith("{") else "")
+    if written.startswith("{"):
+        return tool_result(call, structured_content_json=written)  # one form only: providers take either
+    return tool_result(call, written)
 
 
 def _jsonable(value: Any) -> Any:
