@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import pytest
 from tests.server.conftest import Served, chat_request, events_of
@@ -18,6 +19,16 @@ def test_json_is_one_object_a_line() -> None:
     line = json.loads(out.getvalue())
     assert (line["event"], line["level"], line["address"]) == ("serving", "info", "127.0.0.1:1")
     assert line["timestamp"].endswith("Z")
+
+
+def test_a_log_that_nobody_reads_costs_nothing_else() -> None:
+    """Logging into a pipe whose reader is gone raises nothing, so that chats and signals are handled all the same."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with io.TextIOWrapper(io.FileIO(write_end, "w"), write_through=True) as log:
+        with pytest.raises(BrokenPipeError):
+            log.write("a line")
+        make_logger("info", "json", log).info("stopping")
 
 
 def test_text_is_for_people_and_auto_follows_the_terminal() -> None:

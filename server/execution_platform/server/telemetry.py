@@ -5,6 +5,7 @@ No message, argument or key of a chat is ever logged: only names, ids, counts an
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any, Literal, Protocol, TextIO, cast
 
@@ -35,6 +36,24 @@ class Logger(Protocol):
         """Log a fault with the exception that is being handled."""
 
 
+class _LossyStream:
+    """A stream whose failures cost lines of the log and nothing else: whoever reads it may be gone, the disk full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what has been written, if it can be."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def make_logger(level: LogLevel = "info", log_format: LogFormat = "auto", stream: TextIO | None = None) -> Logger:
     """Make the process's logger.
 
@@ -51,7 +70,7 @@ def make_logger(level: LogLevel = "info", log_format: LogFormat = "auto", stream
         else structlog.processors.JSONRenderer(sort_keys=False)
     )
     logger = structlog.wrap_logger(
-        structlog.PrintLogger(target),
+        structlog.PrintLogger(cast(TextIO, _LossyStream(target))),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
