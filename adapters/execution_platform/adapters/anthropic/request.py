@@ -6,7 +6,6 @@ the anthropic SDK 2.11.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +23,11 @@ from execution_platform.adapters.anthropic.prompt_blocks import PromptBlocks, ca
 from execution_platform.adapters.anthropic.stream import FAMILY
 from execution_platform.adapters.anthropic.tools import write_tool_choice, write_tools
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.adapters.fields import fields_of
+from execution_platform.adapters.fields import value_of
 from execution_platform.adapters.notices import Notices
+from execution_platform.adapters.patches import patches_for
 from execution_platform.adapters.spi import Call
-from execution_platform.adapters.wire import decode_json, encode_json, merge_patch, raw_json
+from execution_platform.adapters.wire import decode_json, encode_json, merge_patch
 from execution_platform.v1 import chat_pb2, content_pb2
 
 __all__ = ["WireRequest", "build_count", "build_request"]
@@ -54,6 +54,8 @@ _BETA_OF_TOOL = {
     "computer_20251124": "computer-use-2025-11-24",
     "text_editor_20241022": "computer-use-2024-10-22",
 }
+#: Members of the body whose content names betas too.
+_TELL_BETAS = ("context_management", "container", "speed", "output_config")
 _BETA_OF_FILES = "files-api-2025-04-14"
 _BETA_OF_COMPACTION_EDIT = "compact-2026-01-12"
 _BETA_OF_SKILLS = "skills-2025-10-02"
@@ -132,7 +134,7 @@ def _build(call: Call, provider: str, notices: Notices) -> tuple[_Body, tuple[st
     _write_cache(body, request.cache, policy_ttl, notices)
     if not call.unary:
         body["stream"] = True
-    body, named = _merge_options(body, request.provider_options, {provider, FAMILY})
+    body, named = _merge_options(body, request, {provider, FAMILY})
     return body, tuple(dict.fromkeys([*_betas(body, blocks.uses_files), *named]))
 
 
@@ -204,17 +206,11 @@ def _write_cache(body: _Body, cache: chat_pb2.CachePolicy, ttl: duration_pb2.Dur
         notices.param_dropped("cache.cached_content", "the provider has no content that was cached before")
 
 
-def _merge_options(
-    body: _Body, options: Iterable[chat_pb2.ProviderOptions], names: set[str]
-) -> tuple[_Body, tuple[str, ...]]:
+def _merge_options(body: _Body, request: chat_pb2.ChatRequest, names: set[str]) -> tuple[_Body, tuple[str, ...]]:
     """Merge the options for these names into the body; `betas` among them belongs into a header."""
     named: list[str] = []
-    for position, option in enumerate(options):
-        if option.provider not in names:
-            continue
-        path = f"provider_options[{position}].options_json"
-        patch = decode_json(bytes(raw_json(option.options_json, path, must_be_object=True)))
-        betas = patch.pop("betas", None) or []
+    for path, patch in patches_for(request, names):
+        betas = _decoded(patch.pop("betas", None)) or []
         if not isinstance(betas, list) or not all(isinstance(beta, str) for beta in betas):
             raise InvalidRequestError(f"{path}: betas must be a list of names", field=path)
         named += betas
@@ -224,26 +220,33 @@ def _merge_options(
 
 def _betas(body: _Body, uses_files: bool) -> list[str]:
     betas = [beta for member, beta in _BETA_OF_MEMBER.items() if member in body]
-    for tool in body.get("tools", ()):
-        kind = _decoded(tool).get("type")
-        if kind in _BETA_OF_TOOL:
-            betas.append(_BETA_OF_TOOL[kind])
+    kinds = [str(_decoded(tool.get("type"))) for tool in _objects(_decoded(body.get("tools")))]
+    betas += [_BETA_OF_TOOL[kind] for kind in kinds if kind in _BETA_OF_TOOL]
     if uses_files:
         betas.append(_BETA_OF_FILES)
-    edits = _decoded(body.get("context_management")).get("edits") or ()
-    if any(_decoded(edit).get("type") == "compact_20260112" for edit in edits):
+    told = decode_json(encode_json({key: body[key] for key in _TELL_BETAS if key in body}))
+    edits = _objects(_members(told.get("context_management")).get("edits"))
+    if any(edit.get("type") == "compact_20260112" for edit in edits):
         betas.append(_BETA_OF_COMPACTION_EDIT)
-    if _decoded(body.get("container")).get("skills"):
+    if _members(told.get("container")).get("skills"):
         betas.append(_BETA_OF_SKILLS)
-    if body.get("speed") == "fast":
+    if told.get("speed") == "fast":
         betas.append(_BETA_OF_SPEED)
-    if _decoded(body.get("output_config")).get("task_budget"):
+    if _members(told.get("output_config")).get("task_budget"):
         betas.append(_BETA_OF_TASK_BUDGET)
     return betas
 
 
-def _decoded(value: Any) -> dict[str, Any]:
-    """Return an object's members, however it is held; anything else has none."""
-    if isinstance(value, msgspec.Raw):
-        value = fields_of(value)
+def _decoded(value: Any) -> Any:
+    """Return a value that may be held as raw JSON."""
+    return value_of(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """Return an object's members; anything else has none."""
     return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects in an array; anything else has none."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

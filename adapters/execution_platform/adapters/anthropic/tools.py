@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from execution_platform.adapters.anthropic.models import ModelFacts
 from execution_platform.adapters.anthropic.prompt_blocks import PromptBlocks
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.adapters.fields import fields_of
 from execution_platform.adapters.notices import Notices
-from execution_platform.adapters.wire import merge_patch, raw_json
+from execution_platform.adapters.patches import apply_tool_options, config_fields
+from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import chat_pb2
 
 __all__ = ["WireTools", "write_tool_choice", "write_tools"]
@@ -53,10 +51,7 @@ def write_tools(request: chat_pb2.ChatRequest, family: str, blocks: PromptBlocks
             continue
         if tool.HasField("cache_hint"):
             definition["cache_control"] = blocks.hint(tool.cache_hint, path)
-        if tool.provider_options_json:
-            patch = raw_json(tool.provider_options_json, f"{path}.provider_options_json", must_be_object=True)
-            definition = merge_patch(definition, msgspec.json.decode(patch))
-        wire.tools.append(definition)
+        wire.tools.append(apply_tool_options(definition, tool, path))
     if allowed:
         _tell_allowed(wire, notices)
     return wire
@@ -115,27 +110,19 @@ def _provider_tool(tool: chat_pb2.ProviderTool, family: str, path: str, notices:
     definition: dict[str, Any] = {"type": tool.type}
     if tool.name:
         definition["name"] = tool.name
-    if tool.config_json.strip():
-        definition.update(_members(tool.config_json, f"{path}.provider.config_json"))
-    return definition
+    return definition | config_fields(tool.config_json, f"{path}.provider.config_json")
 
 
 def _mcp_server(server: chat_pb2.McpServerTool, wire: WireTools, path: str) -> dict[str, Any]:
     definition: dict[str, Any] = {"type": "url", "url": server.url, "name": server.name}
     if server.authorization_token:
         definition["authorization_token"] = server.authorization_token
-    if server.config_json.strip():
-        definition.update(_members(server.config_json, f"{path}.mcp_server.config_json"))
-    wire.mcp_servers.append(definition)
+    wire.mcp_servers.append(definition | config_fields(server.config_json, f"{path}.mcp_server.config_json"))
     toolset: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": server.name}
     if server.allowed_tools:
         toolset["default_config"] = {"enabled": False}
         toolset["configs"] = {name: {"enabled": True} for name in server.allowed_tools}
     return toolset
-
-
-def _members(text: str, path: str) -> dict[str, msgspec.Raw]:
-    return fields_of(raw_json(text, path, must_be_object=True))
 
 
 def write_tool_choice(request: chat_pb2.ChatRequest, facts: ModelFacts, notices: Notices) -> dict[str, Any] | None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.adapters.gemini.contents import Contents
 from execution_platform.adapters.gemini.generation import generation_config
 from execution_platform.adapters.gemini.models import facts_of
 from execution_platform.adapters.gemini.parts import FAMILY
 from execution_platform.adapters.gemini.tools import tool_config, tools
 from execution_platform.adapters.notices import Notices
+from execution_platform.adapters.patches import apply_provider_options
 from execution_platform.adapters.spi import Call
-from execution_platform.adapters.wire import encode_json, merge_patch
+from execution_platform.adapters.wire import encode_json
 from execution_platform.v1 import chat_pb2
 
 __all__ = ["DEFAULT_FILES_URL", "WireRequest", "build_count", "build_request"]
@@ -80,7 +78,7 @@ def _body(call: Call, notices: Notices, files_url: str) -> dict[str, Any]:
     _put(body, "serviceTier", request.service_tier)
     _put(body, "continuationToken", contents.continuation_token)
     _tell_what_has_no_place(request, notices)
-    return _with_options(body, request)
+    return apply_provider_options(body, request, {FAMILY})
 
 
 def _put(body: dict[str, Any], key: str, value: Any) -> None:
@@ -107,19 +105,3 @@ def _has_cache_hints(request: chat_pb2.ChatRequest) -> bool:
     return any(block.HasField("cache_hint") for block in blocks) or any(
         tool.HasField("cache_hint") for tool in request.tools
     )
-
-
-def _with_options(body: dict[str, Any], request: chat_pb2.ChatRequest) -> dict[str, Any]:
-    merged: Any = body
-    for position, options in enumerate(request.provider_options):
-        if options.provider != FAMILY:
-            continue
-        field = f"provider_options[{position}].options_json"
-        try:
-            patch = msgspec.json.decode(options.options_json)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise InvalidRequestError(f"{field}: not valid JSON ({error})", field=field) from error
-        if not isinstance(patch, dict):
-            raise InvalidRequestError(f"{field}: must be a JSON object", field=field)
-        merged = merge_patch(merged, patch)
-    return dict(merged)

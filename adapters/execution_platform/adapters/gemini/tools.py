@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.adapters.gemini.parts import FAMILY
 from execution_platform.adapters.notices import Notices
-from execution_platform.adapters.wire import merge_patch, raw_json
+from execution_platform.adapters.patches import apply_patch, apply_tool_options
+from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import chat_pb2
 
 __all__ = ["tool_config", "tools"]
@@ -30,12 +29,12 @@ def tools(request: chat_pb2.ChatRequest, notices: Notices) -> list[Any]:
             if functions is None:
                 functions = []
                 found.append({"functionDeclarations": functions})
-            functions.append(_with_options(_function(tool.function, field), tool, field))
+            functions.append(apply_tool_options(_function(tool.function, field), tool, field))
             continue
         made = _other(tool, field, notices)
         if made is not None:
             functions = None
-            found.append(_with_options(made, tool, field))
+            found.append(apply_tool_options(made, tool, field))
     return found
 
 
@@ -70,16 +69,8 @@ def _mcp_server(server: chat_pb2.McpServerTool, field: str, notices: Notices) ->
         transport["headers"] = {"Authorization": f"Bearer {server.authorization_token}"}
     made: dict[str, Any] = {"name": server.name, "streamableHttpTransport": transport}
     if server.config_json:
-        config = raw_json(server.config_json, f"{field}.mcp_server.config_json", must_be_object=True)
-        return merge_patch(made, msgspec.json.decode(config))
+        return apply_patch(made, server.config_json, f"{field}.mcp_server.config_json")
     return made
-
-
-def _with_options(made: dict[str, Any], tool: chat_pb2.Tool, field: str) -> Any:
-    if not tool.provider_options_json:
-        return made
-    options = raw_json(tool.provider_options_json, f"{field}.provider_options_json", must_be_object=True)
-    return merge_patch(made, msgspec.json.decode(options))
 
 
 def tool_config(request: chat_pb2.ChatRequest, notices: Notices) -> dict[str, Any]:

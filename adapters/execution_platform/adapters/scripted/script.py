@@ -56,7 +56,8 @@ from execution_platform.adapters.errors import (
     UnavailableError,
     UnsupportedOptionError,
 )
-from execution_platform.adapters.wire import decode_json, merge_patch, raw_json
+from execution_platform.adapters.patches import patches_for
+from execution_platform.adapters.wire import decode_json, encode_json, merge_patch
 from execution_platform.v1 import chat_pb2, content_pb2, error_pb2
 
 __all__ = ["ErrorStep", "Script", "Step", "ToolCallStep", "UsageStep", "read_script", "script_of"]
@@ -225,14 +226,11 @@ def read_script(request: chat_pb2.ChatRequest) -> Script | None:
     Raises:
         InvalidRequestError: it is not a script; the message names the step and the key.
     """
-    merged: Any = None
-    field = ""
-    for position, options in enumerate(request.provider_options):
-        if options.provider == "scripted":
-            field = f"provider_options[{position}].options_json"
-            patch = raw_json(options.options_json, field, must_be_object=True)
-            merged = merge_patch(merged, decode_json(bytes(patch)))
-    return None if not merged else script_of(merged, field)
+    merged: Any = {}
+    last = ""
+    for field, patch in patches_for(request, {"scripted"}):
+        merged, last = merge_patch(merged, patch), field
+    return script_of(decode_json(encode_json(merged)), last) if merged else None
 
 
 def script_of(value: Any, field: str = "") -> Script:

@@ -11,7 +11,7 @@ from execution_platform.adapters.openai_api.chat.media import audio_format
 from execution_platform.adapters.openai_api.chat.messages import build_messages
 from execution_platform.adapters.openai_api.chat.tools import add_tools
 from execution_platform.adapters.openai_api.dialect import Dialect, WireRequest
-from execution_platform.adapters.openai_api.patches import apply_provider_options
+from execution_platform.adapters.patches import apply_provider_options
 from execution_platform.adapters.spi import Call
 from execution_platform.adapters.wire import encode_json, merge_patch, raw_json
 from execution_platform.v1 import chat_pb2, content_pb2
@@ -79,7 +79,7 @@ class _Builder:
             self._body["stream"] = True
             if dialect.stream_usage:
                 self._body["stream_options"] = {"include_usage": True}
-        body = apply_provider_options(self._body, request, dialect)
+        body = apply_provider_options(self._body, request, {dialect.provider, dialect.family})
         return WireRequest(_PATH, encode_json(body), tuple(self._notices.items), dialect.headers)
 
     def _options(self) -> Iterator[tuple[str, Any]]:

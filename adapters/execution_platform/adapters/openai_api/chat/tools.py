@@ -8,7 +8,7 @@ import msgspec
 
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.dialect import Dialect
-from execution_platform.adapters.openai_api.patches import apply_patch
+from execution_platform.adapters.patches import apply_patch, apply_tool_options
 from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import chat_pb2
 
@@ -49,9 +49,7 @@ def _defined(request: chat_pb2.ChatRequest, dialect: Dialect, notices: Notices) 
             notices.param_dropped(f"{field}.cache_hint", "this format has no cache breakpoints on tools")
         definition = _definition(tool, field, dialect, notices)
         if definition is not None:
-            if tool.provider_options_json:
-                definition = apply_patch(definition, tool.provider_options_json, f"{field}.provider_options_json")
-            defined[_name(tool) or field] = definition
+            defined[_name(tool) or field] = apply_tool_options(definition, tool, field)
     return defined
 
 

@@ -17,10 +17,10 @@ import msgspec
 
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.dialect import Dialect, WireRequest
-from execution_platform.adapters.openai_api.patches import apply_provider_options
 from execution_platform.adapters.openai_api.responses.messages import write_conversation
 from execution_platform.adapters.openai_api.responses.parts import cache_ttl
 from execution_platform.adapters.openai_api.responses.tools import write_choice, write_tools
+from execution_platform.adapters.patches import apply_provider_options
 from execution_platform.adapters.spi import Call
 from execution_platform.adapters.wire import encode_json, raw_json
 from execution_platform.v1 import chat_pb2, content_pb2
@@ -113,11 +113,11 @@ def _build(call: Call, dialect: Dialect, notices: Notices) -> _Body:
             body.setdefault("include", []).append("reasoning.encrypted_content")
     if not call.unary:
         body["stream"] = True
-    return apply_provider_options(body, request, dialect)
+    return apply_provider_options(body, request, {dialect.provider, dialect.family})
 
 
 def _is_stateless(request: chat_pb2.ChatRequest, dialect: Dialect) -> bool:
-    options = apply_provider_options({}, request, dialect)
+    options = apply_provider_options({}, request, {dialect.provider, dialect.family})
     return all(options.get(key, _FALSE) == _FALSE for key in _KEEPING)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.dialect import Dialect
-from execution_platform.adapters.openai_api.patches import apply_patch
+from execution_platform.adapters.patches import apply_tool_options, config_fields
 from execution_platform.adapters.wire import decode_json, encode_json, raw_json
 from execution_platform.v1 import chat_pb2
 
@@ -33,9 +31,7 @@ def write_tools(request: chat_pb2.ChatRequest, dialect: Dialect, notices: Notice
             continue
         if tool.HasField("cache_hint"):
             notices.param_dropped(f"{path}.cache_hint", "tools take no cache breakpoint")
-        if tool.provider_options_json:
-            written = apply_patch(written, tool.provider_options_json, f"{path}.provider_options_json")
-        tools.append(written)
+        tools.append(apply_tool_options(written, tool, path))
     return tools
 
 
@@ -63,7 +59,7 @@ def _tool(tool: chat_pb2.Tool, path: str, dialect: Dialect, notices: Notices) ->
             if provider.family not in ("", dialect.family, dialect.provider):
                 notices.param_dropped(path, f"the tool is {provider.family}'s")
                 return None
-            config = _object(provider.config_json, f"{path}.provider.config_json")
+            config = config_fields(provider.config_json, f"{path}.provider.config_json")
             return {"type": provider.type, **({"name": provider.name} if provider.name else {}), **config}
         case _:
             return _mcp(tool.mcp_server, f"{path}.mcp_server")
@@ -89,14 +85,7 @@ def _mcp(server: chat_pb2.McpServerTool, path: str) -> dict[str, Any]:
         written["authorization"] = server.authorization_token
     if server.allowed_tools:
         written["allowed_tools"] = list(server.allowed_tools)
-    return written | _object(server.config_json, f"{path}.config_json")
-
-
-def _object(json: str, field: str) -> dict[str, Any]:
-    if not json:
-        return {}
-    raw = raw_json(json, field, must_be_object=True)
-    return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    return written | config_fields(server.config_json, f"{path}.config_json")
 
 
 def write_choice(
