@@ -205,7 +205,7 @@ def status_of(code: grpc.StatusCode, message: str, *details: Message) -> bytes:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    return status.SerializeToString()
+    return bytes(status.SerializeToString())
 
 
 def abort(

@@ -104,7 +104,7 @@ class Heard:
 
     @property
     def reason(self) -> str:
-        return self.detail(error_details_pb2.ErrorInfo).reason
+        return str(self.detail(error_details_pb2.ErrorInfo).reason)
 
 
 class Caller:

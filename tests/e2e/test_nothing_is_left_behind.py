@@ -47,7 +47,7 @@ async def one(stub: chat_pb2_grpc.ChatServiceAsyncStub, request: chat_pb2.ChatRe
     try:
         while seen != cancel_after:
             response = await call.read()
-            if response is grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
+            if response is grpc.aio.EOF:
                 return f"{last} {(await call.code()).name}"
             assert isinstance(response, chat_pb2.ChatResponse)
             seen, last = seen + 1, response.events[-1].WhichOneof("event")

@@ -123,7 +123,7 @@ def kinds(events: Sequence[chat_pb2.ChatEvent]) -> list[str | None]:
 
 def trailers_of(error: grpc.aio.AioRpcError) -> dict[str, Any]:
     """The trailing metadata of a failed call."""
-    return dict(error.trailing_metadata() or ())  # type: ignore[arg-type]  # pairs, which the stubs hide
+    return dict(error.trailing_metadata() or ())
 
 
 def details_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -60,7 +60,7 @@ class App:
         self.router = Router(self.providers, settings.model_aliases, settings.default_model)
         self.admission = Admission(settings.max_concurrent_chats)
         self.address = settings.listen
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stubs lack aio
+        self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._check_routes()
 

@@ -153,18 +153,20 @@ def _retry_info(detail: error_pb2.ErrorDetail) -> error_details_pb2.RetryInfo:
 
 def _special(detail: error_pb2.ErrorDetail, code: grpc.StatusCode, reason: str) -> Message | None:
     description = _cut(detail.message, _MAX_METADATA_VALUE * 2)
+    subject = f"provider:{detail.provider}"
+    special: Message | None = None
     if code is grpc.StatusCode.INVALID_ARGUMENT:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=detail.field, description=description)
-        return error_details_pb2.BadRequest(field_violations=[violation])
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        quota = error_details_pb2.QuotaFailure.Violation(subject=f"provider:{detail.provider}", description=description)
-        return error_details_pb2.QuotaFailure(violations=[quota])
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        field = error_details_pb2.BadRequest.FieldViolation(field=detail.field, description=description)
+        special = error_details_pb2.BadRequest(field_violations=[field])
+    elif code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        quota = error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
+        special = error_details_pb2.QuotaFailure(violations=[quota])
+    elif code is grpc.StatusCode.FAILED_PRECONDITION:
         precondition = error_details_pb2.PreconditionFailure.Violation(
-            type=reason, subject=f"provider:{detail.provider}", description=description
+            type=reason, subject=subject, description=description
         )
-        return error_details_pb2.PreconditionFailure(violations=[precondition])
-    return None
+        special = error_details_pb2.PreconditionFailure(violations=[precondition])
+    return special
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:
