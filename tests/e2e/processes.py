@@ -44,7 +44,7 @@ def settles(look: Callable[[], T], value: T, what: str) -> None:
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment with no setting of ours in it but the given ones, and without a proxy."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("EP_") or name == "EP_CI_RUN"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EP_")}
     return {**kept, "NO_PROXY": "*", "no_proxy": "*", **settings}
 
 

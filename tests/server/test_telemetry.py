@@ -9,7 +9,7 @@ import os
 import pytest
 from tests.server.conftest import Served, chat_request, events_of
 
-from execution_platform.server.telemetry import make_logger
+from execution_platform.server.telemetry import HoldingLogger, make_logger
 
 
 def test_json_is_one_object_a_line() -> None:
@@ -38,6 +38,21 @@ def test_text_is_for_people_and_auto_follows_the_terminal() -> None:
     make_logger("info", "auto", auto).info("serving")
     assert not text.getvalue().startswith("{")
     assert json.loads(auto.getvalue())["event"] == "serving"
+
+
+def test_held_lines_come_afterwards_in_order() -> None:
+    """What is logged while lines are held is written at the end of that, in order; everything else at once."""
+    out = io.StringIO()
+    logger = HoldingLogger(make_logger("debug", "json", out))
+    logger.info("before")
+    with logger.held():
+        logger.debug("one")
+        logger.warning("two")
+        logger.error("three")
+        assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["before"]
+    logger.info("after")
+    events = [json.loads(line)["event"] for line in out.getvalue().splitlines()]
+    assert events == ["before", "one", "two", "three", "after"]
 
 
 def test_lower_levels_are_not_written() -> None:

@@ -15,7 +15,7 @@ from execution_platform.adapters.registry import Registry
 from execution_platform.server.app import App
 from execution_platform.server.config.load import Configuration, ConfigurationError, load
 from execution_platform.server.listening import ListenError
-from execution_platform.server.telemetry import Logger, make_logger
+from execution_platform.server.telemetry import HoldingLogger, Logger, make_logger
 from execution_platform.server.workers import Workers, reserved_port
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_FAILURE", "EXIT_OK", "ServeOptions", "serve"]
@@ -88,11 +88,12 @@ def _warn(logger: Logger, configuration: Configuration, registry: Registry) -> N
 async def _serve_one(
     configuration: Configuration, registry: Registry, options: ServeOptions, logger: Logger, *, share_port: bool
 ) -> int:
-    app = App(configuration, registry, logger, share_port=share_port)
     if options.first_chat is None:
-        await app.run()
+        await App(configuration, registry, logger, share_port=share_port).run()
         return EXIT_OK
-    chat = asyncio.create_task(_talk(app, options.first_chat, once=options.once))
+    holding = HoldingLogger(logger)
+    app = App(configuration, registry, holding, share_port=share_port)
+    chat = asyncio.create_task(_talk(app, options.first_chat, holding, once=options.once))
     try:
         await app.run()
     finally:
@@ -101,10 +102,11 @@ async def _serve_one(
     return EXIT_OK if not options.once or results[0] is True else EXIT_FAILURE
 
 
-async def _talk(app: App, first_chat: FirstChat, *, once: bool) -> bool:
+async def _talk(app: App, first_chat: FirstChat, logger: HoldingLogger, *, once: bool) -> bool:
     await app.ready.wait()
     try:
-        return await first_chat(app.address)
+        with logger.held():
+            return await first_chat(app.address)
     finally:
         if once:
             app.stop()

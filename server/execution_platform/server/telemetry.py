@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal, Protocol, TextIO, cast
 
 import structlog
 
-__all__ = ["LogFormat", "LogLevel", "Logger", "make_logger"]
+__all__ = ["HoldingLogger", "LogFormat", "LogLevel", "Logger", "make_logger"]
 
 LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -34,6 +36,54 @@ class Logger(Protocol):
 
     def exception(self, event: str, **fields: Any) -> Any:
         """Log a fault with the exception that is being handled."""
+
+
+class HoldingLogger:
+    """Hands everything on to a logger, but for a while that is told: then it keeps it, in order, until the end of that.
+
+    The first chat of a server streams to the same terminal; a line of the log in the middle of it helps nobody.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self._held: list[Callable[[], object]] | None = None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep what is logged until the context is left."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for write in held:
+                write()
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Log a detail."""
+        self._do(partial(self._logger.debug, event, **fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Log what is normal."""
+        self._do(partial(self._logger.info, event, **fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log what somebody should look at."""
+        self._do(partial(self._logger.warning, event, **fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Log a fault."""
+        self._do(partial(self._logger.error, event, **fields))
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """Log a fault with the exception that is being handled, at once: later it is not being handled any more."""
+        self._logger.exception(event, **fields)  # noqa: LOG004 - it is the caller who is in a handler
+
+    def _do(self, write: Callable[[], object]) -> None:
+        if self._held is None:
+            write()
+        else:
+            self._held.append(write)
 
 
 class _LossyStream:
