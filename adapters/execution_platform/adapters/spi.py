@@ -11,7 +11,8 @@ The contract of :meth:`Adapter.stream`, which the kit in ``testing`` checks for 
 * ``started`` comes first, exactly once, as soon as the provider's answer begins. Notices about the request
   follow it. The server holds both back until the first output.
 * Blocks are started and stopped once, indexes rise from 0, a delta names an open block.
-* ``usage_updated`` comes whenever the provider tells usage, cumulative, and so before an error too.
+* ``usage_updated`` comes whenever the provider tells usage, and so before an error too. It is cumulative and replaces
+  what was told before; where the provider corrects a count downwards, so does it.
 * It ends with exactly one ``finished``, or raises an :class:`~.errors.AdapterError`. It raises nothing else but
   ``CancelledError``/``GeneratorExit``; faults of the transport are mapped ``from`` their cause.
 * Refusals, safety stops and token limits are ``finished``, also when the provider reports them as an error.

@@ -48,12 +48,15 @@ def kept(part: Json) -> Json:
     return {"text": ""} | part if part.keys() <= {"thought", "thoughtSignature"} else part
 
 
-@pytest.mark.parametrize("record", params(answers()))
+def answers_with_whole_arguments() -> Iterator[Record]:
+    """Answers but those with arguments in pieces, which go back in one: a test of their own is below."""
+    return (record for record in answers() if b"partialArgs" not in body_of(record))
+
+
+@pytest.mark.parametrize("record", params(answers_with_whole_arguments()))
 def test_each_signature_goes_back_in_its_own_part(record: Record) -> None:
     """Every signed part of a recorded answer, streamed or not, stands again in the next turn's body, unchanged."""
     body = body_of(record)
-    if b"partialArgs" in body:
-        pytest.skip("calls whose arguments come in pieces: see the test of such a call")
     answer = streamed([body]) if is_streamed(record) else whole(body)
     sent, contents = next_turn(answer)
     wanted = list(signed_parts(chunks_of(body)))

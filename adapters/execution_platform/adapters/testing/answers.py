@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,14 +14,6 @@ from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
 __all__ = ["Answer", "ConformanceError", "check_stream", "require", "same_answer"]
 
 _MIB = 1 << 20
-_INPUT_SIDE = frozenset(
-    {
-        usage_pb2.USAGE_KIND_INPUT,
-        usage_pb2.USAGE_KIND_CACHE_READ,
-        usage_pb2.USAGE_KIND_CACHE_WRITE,
-        usage_pb2.USAGE_KIND_TOOL_INPUT,
-    }
-)
 _SERVERS_OWN = frozenset({"heartbeat", "failed"})
 #: Which kind of block takes which delta; the others fit every block.
 _DELTA_OF = {
@@ -86,8 +77,8 @@ def check_stream(
         lists: as :meth:`Adapter.stream` yields them.
         complete: the answer is over; False: it was broken off, so only its end may be missing.
         family: the family that every block must name; default: any.
-        exact_usage: usage never falls, and stays within the total that the provider states. False only for an answer
-            in which the provider itself corrects a count downwards or leaves something out of its total.
+        exact_usage: usage stays within the total that the provider states. False only for a server that leaves
+            something out of its total.
 
     Raises:
         ConformanceError: a promise is broken.
@@ -110,7 +101,6 @@ class _StreamChecker:
         self._exact_usage = exact_usage
         self._family = family
         self._open: set[int] = set()
-        self._sums: Counter[tuple[str, int]] = Counter()
 
     def take(self, event: chat_pb2.ChatEvent) -> None:
         kind = event.WhichOneof("event")
@@ -197,7 +187,6 @@ class _StreamChecker:
 
     def _usage(self, usage: usage_pb2.Usage, where: str) -> None:
         seen: set[bytes] = set()
-        sums: Counter[tuple[str, int]] = Counter()
         for item in usage.items:
             name = usage_pb2.UsageKind.Name(item.kind)
             require(item.kind and item.unit, f"{where}: an item has a kind and a unit ({item})")
@@ -208,14 +197,9 @@ class _StreamChecker:
             serialized = key.SerializeToString(deterministic=True)
             require(serialized not in seen, f"{where}: two items of {name} that differ in nothing; merge them")
             seen.add(serialized)
-            sums["input" if item.kind in _INPUT_SIDE else "output", item.unit] += item.quantity
         _require_json(usage.provider_usage_json, f"{where}: provider_usage_json")
         if self._exact_usage:
-            for (side, unit), before in self._sums.items():
-                now = sums[side, unit]
-                require(now >= before, f"{where}: {side} falls from {before} to {now}; usage is cumulative")
             _require_within_total(usage, where)
-        self._sums = sums
         self.answer.usage = usage
 
     def _finished(self, finished: chat_pb2.Finished) -> None:
@@ -227,7 +211,9 @@ class _StreamChecker:
         for line in finished.cost.lines:
             stated = line.source == usage_pb2.COST_SOURCE_PROVIDER
             require(stated, "finished.cost holds only what the provider states")
-        if finished.HasField("usage") or self._sums:
+        told = self.answer.usage
+        require(finished.HasField("usage") or told is None, "finished.usage is missing, though usage was told before")
+        if finished.HasField("usage"):
             self._usage(finished.usage, "finished.usage")
         self.answer.finished = finished
 
