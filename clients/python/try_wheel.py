@@ -14,14 +14,14 @@ import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
 
-# Imports each module below the given packages; those whose extra is not installed are named on the command line.
+# Imports each module below the given packages; the beginning of those whose extra is not installed is told besides.
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-packages, without = sys.argv[1].split(","), sys.argv[2].split(",")
+packages, without = sys.argv[1].split(","), sys.argv[2] or None
 for name in packages:
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
-        if module.name not in without and not module.name.endswith(".__main__"):
+        if not (without and module.name.startswith(without)) and not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
             print("  imported", module.name)
 """

@@ -307,8 +307,8 @@ def test_ids_that_a_server_refuses_are_replaced_alike() -> None:
     call_id = sent[0]["tool_calls"][0]["id"]
     assert len(call_id) == 9
     assert sent[1]["tool_call_id"] == call_id
-    fitting = {"toolCall": {"callId": "abcDEF123", "name": "f"}}
-    assert body(DIALECTS["mistral"], messages=[assistant(fitting)])["messages"][0]["tool_calls"][0]["id"] == "abcDEF123"
+    fitting = {"toolCall": {"callId": "wxYZ12345", "name": "f"}}
+    assert body(DIALECTS["mistral"], messages=[assistant(fitting)])["messages"][0]["tool_calls"][0]["id"] == "wxYZ12345"
 
 
 def test_a_last_word_of_the_model_is_a_prefix() -> None:
@@ -477,7 +477,7 @@ def test_openrouters_reasoning_goes_back_piece_by_piece() -> None:
 def test_mistrals_thinking_goes_back_as_parts() -> None:
     """Thinking parts stand before the text."""
     part = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
-    call = {**TOOL_CALL, "id": "abcDEF123"}
+    call = {**TOOL_CALL, "id": "wxYZ12345"}
     sent, _ = replayed(DIALECTS["mistral"], {"content": [part]}, {"content": "So"}, {"tool_calls": [call]})
     assert sent["content"] == [part, {"type": "text", "text": "So"}]
 
