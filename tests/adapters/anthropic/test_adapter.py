@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from tests.adapters.anthropic.upstream import Handler, Received, Reply, Upstream, upstream
 from tests.adapters.anthropic.wire import START, STOP, delta, folded, sse, text
+from tests.adapters.upstream import Handler, Received, Reply, Upstream, upstream
 
 from execution_platform.adapters import errors
 from execution_platform.adapters.anthropic.adapter import AnthropicAdapter

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
-from tests.adapters.anthropic.upstream import Received, Reply, upstream
 from tests.adapters.openai_chat.answers import chunk, fold, sse, text_of
+from tests.adapters.upstream import Received, Reply, upstream
 
 from execution_platform.adapters.compatible import PROVIDERS, Row
 from execution_platform.adapters.compatible.rows import ROWS

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from tests.adapters.anthropic.upstream import Handler, Received, Reply, Upstream, upstream
 from tests.adapters.openai_chat.answers import chunk, fold, said, sse, text_of, whole
+from tests.adapters.upstream import Handler, Received, Reply, Upstream, upstream
 
 from execution_platform.adapters import errors
 from execution_platform.adapters.compatible import PROVIDERS

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
-from tests.adapters.gemini.upstream import Exchange, Handler, Upstream, upstream
+from tests.adapters.upstream import Handler, Received, Reply, Upstream, upstream
 
 from execution_platform.adapters import errors
 from execution_platform.adapters.gemini import PROVIDERS
@@ -74,29 +74,29 @@ async def running(handler: Handler, **timeouts: float) -> AsyncIterator[tuple[Ge
             await adapter.aclose()
 
 
-async def hello(exchange: Exchange) -> None:
+async def hello(received: Received, reply: Reply) -> None:
     """Answer as the method wants it."""
-    if ":generateContent" in exchange.target:
-        await exchange.answer(WHOLE)
+    if ":generateContent" in received.target:
+        await reply.json(WHOLE)
         return
-    await exchange.begin()
-    await exchange.send(FIRST)
-    await exchange.send(LAST)
-    await exchange.end()
+    await reply.head()
+    await reply.piece(FIRST)
+    await reply.piece(LAST)
+    await reply.end()
 
 
 async def test_a_request_goes_out_as_the_sdk_would_send_it() -> None:
     """Address, key and the SDK's headers are there; the body is the adapter's own."""
     async with running(hello) as (adapter, server):
         answer = check_stream(await all_of(adapter, a_call()), family="gemini")
-    (seen,) = server.seen
+    (seen,) = server.received
     assert answer.text() == "Hello"
     assert (seen.method, seen.target) == ("POST", f"/base/v1beta/models/{MODEL}:streamGenerateContent?alt=sse")
     assert seen.headers["x-goog-api-key"] == KEY
     assert seen.headers["content-type"] == "application/json"
     assert seen.headers["user-agent"].startswith("google-genai-sdk/")
     assert seen.headers["host"] == server.url.removeprefix("http://")
-    assert json.loads(seen.body) == {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+    assert seen.json() == {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
 
 
 async def test_a_whole_answer_says_what_a_stream_says() -> None:
@@ -104,14 +104,14 @@ async def test_a_whole_answer_says_what_a_stream_says() -> None:
     async with running(hello) as (adapter, server):
         answer = check_stream(await all_of(adapter, a_call(unary=True)), family="gemini")
     assert answer.text() == "Hello"
-    assert server.seen[0].target == f"/base/v1beta/models/{MODEL}:generateContent"
+    assert server.received[0].target == f"/base/v1beta/models/{MODEL}:generateContent"
 
 
 async def test_nothing_of_the_process_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables that the SDK reads by itself change neither address, version, key nor transport."""
     for name, value in {
-        "GOOGLE_API_KEY": "other",
-        "GEMINI_API_KEY": "other",
+        "GOOGLE_API_KEY": "made-up-other",
+        "GEMINI_API_KEY": "made-up-other",
         "GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:9/other",
         "GOOGLE_GENAI_API_VERSION": "v9",
         "GOOGLE_GENAI_USE_VERTEXAI": "true",
@@ -124,9 +124,9 @@ async def test_nothing_of_the_process_environment_counts(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     async with running(hello) as (adapter, server):
         await all_of(adapter, a_call())
-    assert server.seen[0].headers["x-goog-api-key"] == KEY
-    assert server.seen[0].target.startswith(f"/base/v1beta/models/{MODEL}:")
-    assert "other" not in str(server.seen[0].headers)
+    assert server.received[0].headers["x-goog-api-key"] == KEY
+    assert server.received[0].target.startswith(f"/base/v1beta/models/{MODEL}:")
+    assert "other" not in str(server.received[0].headers)
 
 
 async def test_preparing_a_request_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ async def test_preparing_a_request_sends_nothing(monkeypatch: pytest.MonkeyPatch
         await preparation.aclose()
     assert url == f"http://gemini.example/v1beta/models/{MODEL}:generateContent"
     assert dict(headers)["x-goog-api-key"] == KEY
-    assert server.seen == []
+    assert server.received == []
 
 
 async def test_each_model_has_its_own_address() -> None:
@@ -148,7 +148,7 @@ async def test_each_model_has_its_own_address() -> None:
     async with running(hello) as (adapter, server):
         models = [f"gemini-{number}" for number in range(8)]
         await asyncio.gather(*(all_of(adapter, a_call(model=model)) for model in models * 2))
-    targets = [seen.target for seen in server.seen]
+    targets = [seen.target for seen in server.received]
     assert sorted(targets) == sorted(
         f"/base/v1beta/models/{model}:streamGenerateContent?alt=sse" for model in models * 2
     )
@@ -161,52 +161,52 @@ async def test_a_name_that_cannot_be_a_models_is_refused(model: str) -> None:
         with pytest.raises(errors.InvalidRequestError) as caught:
             await all_of(adapter, a_call(model=model))
     assert caught.value.field == "model"
-    assert server.seen == []
+    assert server.received == []
 
 
 async def test_the_adapter_keeps_the_promises_of_the_seam() -> None:
     """Streams to the end, unary, closed and cancelled in the middle, several at once, leave nothing behind."""
 
-    async def slowly(exchange: Exchange) -> None:
-        if ":generateContent" in exchange.target:
-            await exchange.answer(WHOLE)
+    async def slowly(received: Received, reply: Reply) -> None:
+        if ":generateContent" in received.target:
+            await reply.json(WHOLE)
             return
-        await exchange.begin()
+        await reply.head()
         for _ in range(5):
-            await exchange.send(FIRST)
+            await reply.piece(FIRST)
             await asyncio.sleep(0.01)
-        await exchange.send(LAST)
-        await exchange.end()
+        await reply.piece(LAST)
+        await reply.end()
 
     async with upstream(slowly) as server:
         answer = await check_adapter(lambda: adapter_for(server), a_call(), family="gemini")
-        await server.closed.wait()
+        await server.quiet.wait()
     assert answer.text() == "Hel" * 5 + "lo"
 
 
 async def test_closing_a_stream_closes_its_connection() -> None:
     """A stream that is given up in the middle ends the upstream request at once."""
 
-    async def endless(exchange: Exchange) -> None:
-        await exchange.begin()
-        await exchange.send(FIRST)
-        await asyncio.Event().wait()
+    async def endless(_: Received, reply: Reply) -> None:
+        await reply.head()
+        await reply.piece(FIRST)
+        await reply.hold()
 
     async with running(endless) as (adapter, server):
         async with contextlib.aclosing(adapter.stream(a_call())) as lists:
             async for _ in lists:
                 break
-        await server.closed.wait()
-        assert server.open == 0
+        await server.quiet.wait()
+        assert server.connections == 0
 
 
 async def test_a_cut_stream_is_broken() -> None:
     """A connection that goes away in the middle is StreamBroken, after the text that came."""
 
-    async def cut(exchange: Exchange) -> None:
-        await exchange.begin()
-        await exchange.send(FIRST)
-        exchange.writer.close()
+    async def cut(_: Received, reply: Reply) -> None:
+        await reply.head()
+        await reply.piece(FIRST)
+        await reply.cut()
 
     async with running(cut) as (adapter, _):
         said, error = await until_it_fails(adapter, a_call())
@@ -217,10 +217,10 @@ async def test_a_cut_stream_is_broken() -> None:
 async def test_a_stream_that_ends_without_a_reason_is_broken() -> None:
     """A stream that ends properly but early is StreamBroken too."""
 
-    async def early(exchange: Exchange) -> None:
-        await exchange.begin()
-        await exchange.send(FIRST)
-        await exchange.end()
+    async def early(_: Received, reply: Reply) -> None:
+        await reply.head()
+        await reply.piece(FIRST)
+        await reply.end()
 
     async with running(early) as (adapter, _):
         with pytest.raises(errors.StreamBrokenError):
@@ -230,8 +230,8 @@ async def test_a_stream_that_ends_without_a_reason_is_broken() -> None:
 async def test_silence_is_a_timeout() -> None:
     """An upstream that says nothing for longer than the read timeout is ProviderTimeout."""
 
-    async def silent(_: Exchange) -> None:
-        await asyncio.Event().wait()
+    async def silent(_: Received, reply: Reply) -> None:
+        await reply.hold()
 
     async with running(silent, read=0.05) as (adapter, _):
         with pytest.raises(errors.ProviderTimeoutError):
@@ -262,8 +262,8 @@ async def test_a_rate_limit_says_when_to_come_back(*, unary: bool) -> None:
         }
     }
 
-    async def limited(exchange: Exchange) -> None:
-        await exchange.answer(json.dumps(body).encode(), "429 Too Many Requests")
+    async def limited(_: Received, reply: Reply) -> None:
+        await reply.json(body, 429)
 
     async with running(limited) as (adapter, _):
         with pytest.raises(errors.RateLimitedError) as caught:
@@ -275,11 +275,11 @@ async def test_a_rate_limit_says_when_to_come_back(*, unary: bool) -> None:
 async def test_a_filters_error_is_an_answer() -> None:
     """A prompt that a filter stops by an error status is finished, not failed."""
 
-    async def blocked(exchange: Exchange) -> None:
+    async def blocked(_: Received, reply: Reply) -> None:
         said = {
             "error": {"code": 400, "message": "The prompt was blocked: Responsible AI.", "status": "INVALID_ARGUMENT"}
         }
-        await exchange.answer(json.dumps(said).encode(), "400 Bad Request")
+        await reply.json(said, 400)
 
     async with running(blocked) as (adapter, _):
         answer = check_stream(await all_of(adapter, a_call()))
@@ -291,15 +291,15 @@ async def test_a_filters_error_is_an_answer() -> None:
 async def test_tokens_are_counted() -> None:
     """CountTokens gets the whole request, and its number and JSON come back."""
 
-    async def count(exchange: Exchange) -> None:
-        await exchange.answer(b'{"totalTokens": 31, "promptTokensDetails": []}')
+    async def count(_: Received, reply: Reply) -> None:
+        await reply.json(b'{"totalTokens": 31, "promptTokensDetails": []}')
 
     async with running(count) as (adapter, server):
         assert isinstance(adapter, CountsTokens)
         counted = await adapter.count_tokens(a_call())
     assert (counted.input_tokens, counted.raw_json) == (31, '{"totalTokens": 31, "promptTokensDetails": []}')
-    assert server.seen[0].target == f"/base/v1beta/models/{MODEL}:countTokens"
-    assert "generateContentRequest" in json.loads(server.seen[0].body)
+    assert server.received[0].target == f"/base/v1beta/models/{MODEL}:countTokens"
+    assert "generateContentRequest" in server.received[0].json()
 
 
 async def test_models_are_listed_page_by_page() -> None:
@@ -311,9 +311,9 @@ async def test_models_are_listed_page_by_page() -> None:
         "two": b'{"models":[{"name":"models/b"}]}',
     }
 
-    async def listing(exchange: Exchange) -> None:
-        token = "two" if "pageToken=two" in exchange.target else ""
-        await exchange.answer(pages[token])
+    async def listing(received: Received, reply: Reply) -> None:
+        token = "two" if "pageToken=two" in received.target else ""
+        await reply.json(pages[token])
 
     async with running(listing) as (adapter, server):
         assert isinstance(adapter, ListsModels)
@@ -325,17 +325,17 @@ async def test_models_are_listed_page_by_page() -> None:
     assert (models[0].context_window, models[0].max_output_tokens) == (10, 5)
     assert json.loads(models[0].provider_metadata_json)["name"] == "models/a"
     assert not models[1].HasField("context_window")
-    assert [seen.method for seen in server.seen] == ["GET", "GET"]
-    assert server.seen[0].target.startswith("/base/v1beta/models?pageSize=1000")
-    assert server.seen[0].headers["x-goog-api-key"] == KEY
+    assert [seen.method for seen in server.received] == ["GET", "GET"]
+    assert server.received[0].target.startswith("/base/v1beta/models?pageSize=1000")
+    assert server.received[0].headers["x-goog-api-key"] == KEY
 
 
 async def test_a_refused_key_fails_every_function() -> None:
     """Counting and listing map failures as chats do."""
 
-    async def refused(exchange: Exchange) -> None:
+    async def refused(_: Received, reply: Reply) -> None:
         said = {"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}
-        await exchange.answer(json.dumps(said).encode(), "400 Bad Request")
+        await reply.json(said, 400)
 
     async with running(refused) as (adapter, _):
         with pytest.raises(errors.CredentialsError):
@@ -356,14 +356,14 @@ async def test_without_a_key_nothing_is_sent() -> None:
 async def test_an_error_that_the_server_tells_without_ending_comes_at_once() -> None:
     """An error inside a stream does not wait for the server to close the connection."""
 
-    async def stuck(exchange: Exchange) -> None:
-        await exchange.begin()
-        await exchange.send(FIRST + b'data: {"error":{"code":503,"status":"UNAVAILABLE","message":"m"}}\r\n\r\n')
-        await asyncio.Event().wait()
+    async def stuck(_: Received, reply: Reply) -> None:
+        await reply.head()
+        await reply.piece(FIRST + b'data: {"error":{"code":503,"status":"UNAVAILABLE","message":"m"}}\r\n\r\n')
+        await reply.hold()
 
     async with running(stuck) as (adapter, server):
         said, error = await until_it_fails(adapter, a_call())
-        await server.closed.wait()
+        await server.quiet.wait()
     assert isinstance(error, errors.OverloadedError)
     assert "block_delta" in said
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from tests.adapters.anthropic.upstream import Handler, Received, Reply, Upstream, upstream
 from tests.adapters.openai_responses.answers import stream_of
 from tests.adapters.recordings import Record, body_of, params, records
+from tests.adapters.upstream import Handler, Received, Reply, Upstream, upstream
 
 from execution_platform.adapters import errors
 from execution_platform.adapters.openai import PROVIDERS

@@ -18,6 +18,15 @@ class Received:
     headers: dict[str, str]
     body: bytes
 
+    @property
+    def method(self) -> str:
+        return self.line.split(" ")[0]
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        return self.line.split(" ")[1]
+
     def json(self) -> Any:
         return json.loads(self.body)
 
@@ -43,9 +52,9 @@ class Reply:
         await self._send(b"0\r\n\r\n")
 
     async def json(self, value: Any, status: int = 200, **headers: str) -> None:
-        """Send a whole answer."""
+        """Send a whole answer; bytes are JSON that stands as it is."""
         await self.head(status, "application/json", **headers)
-        await self.piece(json.dumps(value).encode())
+        await self.piece(value if isinstance(value, bytes) else json.dumps(value).encode())
         await self.end()
 
     async def stream(self, data: bytes, **headers: str) -> None:
@@ -73,12 +82,16 @@ Handler = Callable[[Received, Reply], Awaitable[None]]
 
 @dataclass
 class Upstream:
-    """The server: its address, what it received, and how many are connected."""
+    """The server: its address, what it received, and how many are connected.
+
+    `quiet` is set while nobody is.
+    """
 
     handler: Handler
     port: int = 0
     received: list[Received] = field(default_factory=list)
     connections: int = 0
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -90,12 +103,15 @@ class Upstream:
         assert task is not None
         self.tasks.add(task)
         self.connections += 1
+        self.quiet.clear()
         try:
             # Cancelled only by the server's end, when nobody waits for this task.
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._requests(reader, writer)
         finally:
             self.connections -= 1
+            if not self.connections:
+                self.quiet.set()
             self.tasks.discard(task)
             writer.close()
 
