@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +28,12 @@ __all__ = ["CallerGoneError", "ChatFailedError", "ChatPipeline", "Send"]
 
 #: Seconds that a provider may take to end its connection once the answer is complete.
 _SETTLE_SECONDS = 1.0
+
+#: Seconds that a caller may take to read `failed`; the status tells the same to one that reads nothing.
+_FAILED_SECONDS = 2.0
+
+#: Most characters of each word of the caller's, and most labels, in a line of the log.
+_LOGGED_CHARACTERS, _LOGGED_LABELS = 128, 32
 
 Send = Callable[[list[chat_pb2.ChatEvent]], Awaitable[None]]
 
@@ -111,7 +118,8 @@ class ChatPipeline:
             trace_id: the caller's trace, for the log; empty: none.
 
         Raises:
-            ChatFailedError: it failed, and `failed` has been sent.
+            ChatFailedError: it failed, and `failed` has been sent if the caller reads.
+            CallerGoneError: nobody takes the events.
         """
         run = _Run(request, request_id, ChatClock(), unary, timeout, trace_id)
         try:
@@ -122,7 +130,7 @@ class ChatPipeline:
         except CallerGoneError:
             raise
         except Exception:
-            self._logger.exception("chat_fault", request_id=request_id)
+            self._logger.exception("chat_fault", request_id=request_id[:_LOGGED_CHARACTERS])
             await self._fail(run, InternalError("an unexpected fault of the platform; see its log"), send)
         finally:
             self._note(run)
@@ -199,7 +207,9 @@ class ChatPipeline:
             events, run.detail = sequencer.fail(error)
         if run.target is not None:
             self._providers.record(run.target.provider).failed_with(run.detail)
-        await send(events)
+        with contextlib.suppress(CallerGoneError, TimeoutError):
+            async with asyncio.timeout(_FAILED_SECONDS):
+                await send(events)
         raise ChatFailedError(
             run.detail,
             run.request_id,
@@ -209,13 +219,15 @@ class ChatPipeline:
 
     def _note(self, run: _Run) -> None:
         """Log how a chat ended: names, counts and times, never its content."""
-        fields: dict[str, object] = {"request_id": run.request_id, "ending": run.ending}
+        # The caller's words are cut: a request that was refused for them is logged as well.
+        fields: dict[str, object] = {"request_id": run.request_id[:_LOGGED_CHARACTERS], "ending": run.ending}
         context = run.request.context
+        labels = itertools.islice(sorted(context.labels.items()), _LOGGED_LABELS)
         given = {
             "trace_id": run.trace_id,
-            "persona": run.request.persona,
-            "session_id": context.session_id,
-            "labels": dict(context.labels),
+            "persona": run.request.persona[:_LOGGED_CHARACTERS],
+            "session_id": context.session_id[:_LOGGED_CHARACTERS],
+            "labels": {key[:_LOGGED_CHARACTERS]: value[:_LOGGED_CHARACTERS] for key, value in labels},
         }
         fields.update({key: value for key, value in given.items() if value})
         if run.target is not None:

@@ -53,7 +53,8 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         except (AdapterError, ChatFailedError) as error:
             await abort(context, error, request_id)
         except CallerGoneError:
-            return
+            # Most likely nobody hears it; but OK would say that the answer is complete.
+            await context.abort(grpc.StatusCode.CANCELLED, "the caller takes no more events")
 
     async def CompleteChat(
         self,

@@ -13,6 +13,9 @@ __all__ = ["ResponseStream"]
 #: Largest message, in bytes: other languages' clients take 4 MiB by default.
 _MAX_MESSAGE_BYTES = 1_048_576
 
+#: Seconds between two tries, and for all of them, to write behind a message whose write was interrupted.
+_RETRY_SECONDS, _BEHIND_SECONDS = 0.01, 1.0
+
 Write = Callable[[chat_pb2.ChatResponse], Awaitable[None]]
 
 
@@ -33,6 +36,7 @@ class ResponseStream:
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._sequence = 0
+        self._interrupted = False
         self._last = self._loop.time()
         self._beat: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(heartbeat, self._check)
@@ -44,17 +48,12 @@ class ResponseStream:
             for event in events:
                 sequence += 1
                 event.sequence = sequence
-            self._sequence = sequence
             response = chat_pb2.ChatResponse(events=events)
             messages = [response] if response.ByteSize() <= _MAX_MESSAGE_BYTES else _split(events)
-            try:
-                for message in messages:
-                    await self._write(message)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                # grpc raises errors of its own from a write whose call was cancelled.
-                raise CallerGoneError from error
+            for message in messages:
+                # Counted before it is written: an interrupted write goes on within grpc.
+                self._sequence = message.events[-1].sequence
+                await self._put(message)
             self._last = self._loop.time()
 
     async def aclose(self) -> None:
@@ -63,6 +62,23 @@ class ResponseStream:
         if self._beat is not None and not self._beat.done():
             self._beat.cancel()
             await asyncio.gather(self._beat, return_exceptions=True)
+
+    async def _put(self, message: chat_pb2.ChatResponse) -> None:
+        until = self._loop.time() + _BEHIND_SECONDS
+        while True:
+            try:
+                await self._write(message)
+            except asyncio.CancelledError:
+                self._interrupted = True
+                raise
+            except Exception as error:
+                # grpc raises errors of its own from a write whose call was cancelled; and, since it takes one message
+                # at a time, from one behind a write that was interrupted while its caller did not read.
+                if not self._interrupted or self._loop.time() > until:
+                    raise CallerGoneError from error
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     def _check(self) -> None:
         silent = self._loop.time() - self._last
