@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 
 import pytest
-from tests.server.conftest import Served, chat_request, events_of
+from tests.server.conftest import Served, chat_request, error_info, events_of, failed_stream
 
 from execution_platform.server.telemetry import HoldingLogger, make_logger
 
@@ -29,6 +30,44 @@ def test_a_log_that_nobody_reads_costs_nothing_else() -> None:
         with pytest.raises(BrokenPipeError):
             log.write("a line")
         make_logger("info", "json", log).info("stopping")
+
+
+def test_a_log_that_is_not_read_stops_nobody_and_tells_what_it_lost() -> None:
+    """With a reader that stalls, lines are lost and counted rather than waited for; read again, each line is whole."""
+    read_end, write_end = os.pipe()
+    with open(write_end, "w") as log:  # noqa: PTH123 - a descriptor
+        logger = make_logger("info", "json", log)
+        for number in range(2_000):
+            logger.info("chat", number=number, filler="x" * (9_000 if number == 100 else 200))
+        text = ""
+        os.set_blocking(read_end, False)
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(read_end, 1 << 16):
+                text += piece.decode()
+        logger.info("read again")
+        text += os.read(read_end, 1 << 16).decode()
+        logger.info("and again")
+        text += os.read(read_end, 1 << 16).decode()
+    os.close(read_end)
+    *before, after, last = [json.loads(line) for line in text.splitlines()]
+    assert [line["number"] for line in before] == list(range(len(before)))
+    assert (after["event"], after["lines_lost_before"]) == ("read again", 2_000 - len(before))
+    assert "lines_lost_before" not in last
+
+
+def test_a_line_that_stalls_in_its_middle_spoils_no_other() -> None:
+    """A long line that was half written when its reader stalled is followed by whole ones, on lines of their own."""
+    read_end, write_end = os.pipe()
+    with open(write_end, "w") as log:  # noqa: PTH123 - a descriptor
+        logger = make_logger("info", "json", log)
+        logger.info("long", filler="x" * (1 << 20))
+        logger.info("lost")
+        os.read(read_end, 1 << 21)
+        logger.info("whole")
+    with open(read_end) as read:  # noqa: PTH123 - a descriptor
+        rest, line = read.read().splitlines()
+    assert rest == ""
+    assert (json.loads(line)["event"], json.loads(line)["lines_lost_before"]) == ("whole", 2)
 
 
 def test_text_is_for_people_and_auto_follows_the_terminal() -> None:
@@ -82,6 +121,24 @@ async def test_chat_line_tells_ids_and_counts_but_no_words(served: Served) -> No
     assert (line["provider"], line["input_tokens"], line["output_tokens"]) == ("scripted", 3, 4)
     assert (line["ending"], line["finish_reason"]) == ("finished", "FINISH_REASON_STOP")
     assert "nobody may log" not in served.log.getvalue()
+
+
+async def test_a_callers_words_take_little_room_in_the_log(served: Served) -> None:
+    """However long ids, sessions and labels are, and even if they are refused for it, the chat's line stays short."""
+    request = chat_request(request_id="i" * 1_000_000)
+    request.context.session_id = "s" * 1_000_000
+    request.context.labels.update({f"{number}" + "k" * 10_000: "v" * 10_000 for number in range(100)})
+    await failed_stream(served.chat.Chat(request))
+    [line] = served.log_lines("chat")
+    assert len(json.dumps(line)) < 16_384
+
+
+async def test_an_id_that_no_header_can_carry_is_refused_as_any_other(served: Served) -> None:
+    """An id with control characters gives INVALID_ARGUMENT with the field, and reaches the metadata without them."""
+    call = served.chat.Chat(chat_request(request_id="a\nb\x00\x7f\u00e9"))
+    _, error = await failed_stream(call)
+    assert error_info(error).reason == "INVALID_REQUEST"
+    assert dict(await call.initial_metadata())["x-request-id"] == "a?b???"
 
 
 @pytest.mark.parametrize("value", ["", "garbage", "00-" + "0" * 32 + "-00f067aa0ba902b7-01"])

@@ -6,8 +6,10 @@ No message, argument or key of a chat is ever logged: only names, ids, counts an
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from typing import Any, Literal, Protocol, TextIO, cast
 
@@ -86,22 +88,56 @@ class HoldingLogger:
             self._held.append(write)
 
 
-class _LossyStream:
-    """A stream whose failures cost lines of the log and nothing else: whoever reads it may be gone, the disk full."""
+#: Milliseconds that a reader who has been reading is waited for, once; one that has stalled is not waited for again.
+_PATIENCE_MS = 100
+
+
+class _LossyLog:
+    """Writes lines to a stream whose failures cost lines of the log and nothing else.
+
+    Whoever reads it may be gone, the disk full; or the reader is there and does not read, which would stop the whole
+    server in a write.
+
+    Attributes:
+        lost: lines lost since the last one that was written.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._file = _file_of(stream)
+        self._poll = select.poll()
+        if self._file is not None:
+            self._poll.register(self._file, select.POLLOUT)
+        self._torn = False
+        self.lost = 0
 
-    def write(self, text: str) -> int:
-        """Write what can be written."""
-        with contextlib.suppress(OSError):
+    def write(self, line: str) -> None:
+        """Write a line, or what of it can be written now."""
+        text = ("\n" if self._torn else "") + line + "\n"
+        if self._file is None:
             self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Hand on what has been written, if it can be."""
+            return
+        data = text.encode("utf-8", "backslashreplace")
+        written = 0
         with contextlib.suppress(OSError):
-            self._stream.flush()
+            while written < len(data) and self._poll.poll(0 if self.lost else _PATIENCE_MS):
+                # So much goes at once into a pipe that takes anything at all.
+                written += os.write(self._file, data[written : written + select.PIPE_BUF])
+        if written == len(data):
+            self._torn, self.lost = False, 0
+        else:
+            self._torn = self._torn or written > 0
+            self.lost += 1
+
+    debug = info = warning = error = write
+
+
+def _file_of(stream: TextIO) -> int | None:
+    """Return the descriptor of a stream; None: it is no file, and keeps nobody waiting."""
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
 
 
 def make_logger(level: LogLevel = "info", log_format: LogFormat = "auto", stream: TextIO | None = None) -> Logger:
@@ -119,12 +155,20 @@ def make_logger(level: LogLevel = "info", log_format: LogFormat = "auto", stream
         if as_text
         else structlog.processors.JSONRenderer(sort_keys=False)
     )
+    log = _LossyLog(target)
+
+    def tell_lost(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if log.lost:
+            fields["lines_lost_before"] = log.lost
+        return fields
+
     logger = structlog.wrap_logger(
-        structlog.PrintLogger(cast(TextIO, _LossyStream(target))),
+        log,
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            tell_lost,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -20,6 +20,8 @@ CONTRACT_VERSION = "1.0"
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?P<trace_id>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -45,9 +47,9 @@ def trace_id_of(context: Context) -> str:
 
 async def begin(context: Context, request_id: str) -> None:
     """Send the initial metadata, which also stops the channel's own retries."""
-    # Metadata values are ASCII; an id that is not a UUID is refused right after.
-    shown = request_id.encode("ascii", "replace").decode()
-    await context.send_initial_metadata((("x-request-id", shown[:128]), ("x-contract-version", CONTRACT_VERSION)))
+    # Metadata values are printable ASCII; an id that is not a UUID is refused right after.
+    shown = _UNPRINTABLE.sub("?", request_id[:128])
+    await context.send_initial_metadata((("x-request-id", shown), ("x-contract-version", CONTRACT_VERSION)))
 
 
 async def abort(
