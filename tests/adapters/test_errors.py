@@ -93,3 +93,9 @@ def test_every_status_means_something(status: int) -> None:
 def test_the_usual_statuses_mean_what_they_say(status: int, kind: type[AdapterError]) -> None:
     """The statuses that providers use are mapped to their classes."""
     assert error_for_status(status) is kind
+
+
+def test_what_a_provider_says_can_be_carried() -> None:
+    """Half a surrogate pair in a provider's words does not keep an error from being told."""
+    error = AdapterError("a\ud83d", provider_code="b\ud83d", provider_request_id="c\ud83d")
+    assert (error.message, error.provider_code, error.provider_request_id, str(error)) == ("a?", "b?", "c?", "a?")

@@ -49,3 +49,11 @@ def test_usage_keeps_the_providers_json() -> None:
     items.add(usage_pb2.USAGE_KIND_INPUT, 1)
     usage = items.usage('{"a": 1.0}')
     assert (len(usage.items), usage.provider_usage_json) == (1, '{"a": 1.0}')
+
+
+def test_a_quantity_ends_where_its_field_does() -> None:
+    """Sums beyond 64 bits, which no provider means, are the largest quantity."""
+    items = UsageItems()
+    items.add(usage_pb2.USAGE_KIND_INPUT, 2**63 - 1)
+    items.add(usage_pb2.USAGE_KIND_INPUT, 5)
+    assert [item.quantity for item in items.items()] == [2**63 - 1]

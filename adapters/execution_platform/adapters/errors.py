@@ -80,15 +80,21 @@ class AdapterError(Exception):
         retry_after: float | None = None,
         retryable: bool | None = None,
     ) -> None:
+        message = _carried(message)
         super().__init__(message)
         self.message = message
         self.field = field
         self.provider_status = provider_status
-        self.provider_code = provider_code
-        self.provider_request_id = provider_request_id
+        self.provider_code = _carried(provider_code)
+        self.provider_request_id = _carried(provider_request_id)
         self.retry_after = retry_after
         self.retryable = self.retryable_by_default if retryable is None else retryable
         self.events: list[chat_pb2.ChatEvent] = []
+
+
+def _carried(text: str) -> str:
+    """Return a provider's words as protobuf can carry them: half of a surrogate pair becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class InvalidRequestError(AdapterError):

@@ -8,6 +8,9 @@ from execution_platform.v1 import content_pb2, usage_pb2
 
 __all__ = ["UsageItems"]
 
+#: What a quantity can hold.
+_MOST = 2**63 - 1
+
 _Key = tuple[
     usage_pb2.UsageKind.ValueType, content_pb2.Modality.ValueType, int, str, usage_pb2.UsageUnit.ValueType, str
 ]
@@ -34,7 +37,7 @@ class UsageItems:
         if quantity <= 0:
             return
         key = (kind, modality, cache_ttl_seconds, tool, unit, model)
-        self._quantities[key] = self._quantities.get(key, 0) + quantity
+        self._quantities[key] = min(self._quantities.get(key, 0) + quantity, _MOST)
 
     def items(self) -> list[usage_pb2.UsageItem]:
         """Return the items."""
