@@ -474,3 +474,71 @@ def test_what_a_later_chunk_tells_of_the_answer_is_kept() -> None:
     assert answer.finished is not None
     assert answer.finished.route.served_model == "m-1"
     assert json.loads(answer.finished.provider_metadata_json) == {"responseId": "late"}
+
+
+def test_usage_that_is_null_does_not_replace_what_was_told() -> None:
+    """A chunk whose usage is null leaves the counts of the chunk before."""
+    usage = '"usageMetadata":{"promptTokenCount":7,"totalTokenCount":7}'
+    chunk = '{"candidates":[{"content":{"parts":[{"text":"b"}],"role":"model"}}],"usageMetadata":null}'
+    answer = answer_of(parts('{"text":"a"}')[:-1] + f",{usage}}}", chunk, END)
+    assert answer.finished is not None
+    assert [item.quantity for item in answer.finished.usage.items] == [7]
+
+
+@pytest.mark.parametrize("count", ["1e300", "1" + "0" * 30, '"' + "9" * 25 + '"', "-5", "true", '"x"', "{}"])
+def test_counts_that_are_none_are_not_counted(count: str) -> None:
+    """A count that no field can hold is left to the provider's own JSON; the others count."""
+    usage = f'{{"promptTokenCount":{count},"candidatesTokenCount":"3"}}'
+    answer = answer_of(parts('{"text":"a"}'), f'{{"candidates":[{{"finishReason":"STOP"}}],"usageMetadata":{usage}}}')
+    assert answer.finished is not None
+    assert [item.quantity for item in answer.finished.usage.items] == [3]
+    assert answer.finished.usage.provider_usage_json == usage
+
+
+@pytest.mark.parametrize(("tier", "told"), [('"a\\ud83d"', "a\ufffd"), ("2", "2"), ("[1]", ""), ("true", "")])
+def test_a_tier_is_a_word_or_a_number(tier: str, told: str) -> None:
+    """The tier is told as the provider's word, also where half a character ends it; anything else is none."""
+    body = f'{{"candidates":[{{"finishReason":"STOP"}}],"usageMetadata":{{"trafficType":{tier}}}}}'
+    finished = translation().whole(body.encode())[-1].finished
+    assert finished.usage.service_tier == told
+
+
+def test_names_that_come_late_are_told() -> None:
+    """A model or an identifier that only a later chunk of text names is told at the end."""
+    late = '{"candidates":[{"content":{"parts":[{"text":"b"}]}}],"modelVersion":"m-2","responseId":"R-2"}'
+    answer = answer_of('{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}', late, END)
+    assert answer.text() == "ab"
+    assert answer.finished is not None
+    assert answer.finished.route.served_model == "m-2"
+    assert json.loads(answer.finished.provider_metadata_json) == {"responseId": "R-2"}
+
+
+def test_what_later_pieces_of_a_call_say_is_kept() -> None:
+    """Keys beside the pieces of a call that comes in several parts are the call's metadata."""
+    answer = answer_of(
+        parts('{"functionCall":{"name":"f","willContinue":true,"a":1},"x":1}'),
+        parts(
+            '{"functionCall":{"partialArgs":[{"jsonPath":"$.n","numberValue":2}],"willContinue":true,"b":2.0},"y":2}'
+        ),
+        parts('{"functionCall":{}}'),
+        END,
+    )
+    [call] = calls(answer)
+    assert call.arguments_json == '{"n":2}'
+    assert json.loads(answer.blocks[0].provider_metadata_json) == {"x": 1, "y": 2, "functionCall": {"a": 1, "b": 2.0}}
+
+
+def test_what_is_said_beside_citations_and_log_probabilities_is_kept() -> None:
+    """Unknown keys beside citations, and alternatives without a chosen token, are the candidate's metadata."""
+    beside = '"citationMetadata":{"citations":[{"uri":"u"}],"new":1.0}'
+    places = '{"candidates":[{"token":"a","logProbability":"-Infinity"}]},{"candidates":[{"token":"b"}]}'
+    logs = f'"logprobsResult":{{"chosenCandidates":[{{"token":"a"}}],"topCandidates":[{places}]}}'
+    candidate = f'{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"STOP",{beside},{logs}}}'
+    answer = whole(f'{{"candidates":[{candidate}]}}'.encode())
+    assert answer.finished is not None
+    assert json.loads(answer.finished.provider_metadata_json)["candidate"] == {
+        "citationMetadata": {"new": 1.0},
+        "logprobsResult": {"topCandidates": [{"candidates": [{"token": "b"}]}]},
+    }
+    [token] = answer.logprobs[0]
+    assert [other.logprob for other in token.top] == [float("-inf")]

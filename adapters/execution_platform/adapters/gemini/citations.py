@@ -66,11 +66,11 @@ class Citations:
             part = integer(value_of(segment.get("partIndex"))) or 0
             self._found.append((citation, part, text_of(segment.get("text"))))
 
-    def recited(self, metadata: msgspec.Raw) -> None:
-        """Take citationMetadata: what the answer quotes at length."""
+    def recited(self, metadata: msgspec.Raw) -> Fields:
+        """Take citationMetadata: what the answer quotes at length. Returns what else it says."""
         said = members(metadata)
         for key in ("citations", "citationSources"):
-            for raw in elements_of(said[key]) if key in said else ():
+            for raw in elements_of(said.pop(key)) if key in said else ():
                 source = members(raw)
                 citation = content_pb2.Citation(
                     provider_type="citation",
@@ -81,6 +81,7 @@ class Citations:
                 if "endIndex" in source:
                     _set_range(citation, source)
                 self._found.append((citation, 0, ""))
+        return said
 
     def retrieved(self, metadata: msgspec.Raw) -> None:
         """Take urlContextMetadata: addresses that were read for the answer. Failed ones are no sources."""

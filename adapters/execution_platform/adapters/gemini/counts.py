@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from execution_platform.adapters.fields import carried
 from execution_platform.adapters.gemini.fields import integer
 from execution_platform.adapters.usage import UsageItems
 from execution_platform.adapters.wire import decode_json
@@ -52,10 +53,13 @@ def usage_of(raw: bytes) -> usage_pb2.Usage:
     _add(items, usage_pb2.USAGE_KIND_OUTPUT, answer)
     items.add(usage_pb2.USAGE_KIND_REASONING, integer(said.get("thoughtsTokenCount")) or 0)
     usage = items.usage(raw.decode("utf-8", "replace"))
-    tier = said.get("serviceTier") or said.get("trafficType")
-    if tier is not None:
-        usage.service_tier = str(tier)
+    usage.service_tier = _tier(said.get("serviceTier") or said.get("trafficType"))
     return usage
+
+
+def _tier(said: Any) -> str:
+    """Return the word for a tier, or the number of one; nothing for anything else."""
+    return carried(str(said)) if isinstance(said, str | int) and not isinstance(said, bool) else ""
 
 
 def _split(said: dict[str, Any], count: str, details: str) -> _Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +11,10 @@ from execution_platform.adapters.fields import Fields, carried, fields_of, rest_
 from execution_platform.adapters.wire import json_text
 
 __all__ = ["integer", "listed", "members", "word"]
+
+_LIMIT = 2**63
+#: An int64 as the JSON form of protobuf writes it.
+_DIGITS = re.compile(r"-?[0-9]{1,19}")
 
 
 def members(raw: bytes | msgspec.Raw) -> Fields:
@@ -30,13 +35,12 @@ def listed(raw: msgspec.Raw | None) -> list[Any]:
 
 
 def integer(found: Any) -> int | None:
-    """Return a number that JSON writes as a number or, for int64, as a string; None for anything else."""
-    if isinstance(found, bool):
-        return None
-    if isinstance(found, int):
-        return found
-    if isinstance(found, float) and found.is_integer():
-        return int(found)
-    if isinstance(found, str) and found.isascii() and found.isdigit():
-        return int(found)
-    return None
+    """Return a number that JSON writes as a number or, for int64, as a string; None for anything else, and beyond."""
+    number: int | None = None
+    if isinstance(found, int) and not isinstance(found, bool):
+        number = found
+    elif isinstance(found, str):
+        number = int(found) if _DIGITS.fullmatch(found) else None
+    elif isinstance(found, float) and found.is_integer():
+        number = int(found)
+    return number if number is not None and -_LIMIT <= number < _LIMIT else None

@@ -25,6 +25,9 @@ def read_logprobs(result: msgspec.Raw) -> tuple[list[content_pb2.TokenLogprob], 
     tokens = [_token(value_of(raw)) for raw in chosen]
     for token, place in zip(tokens, places, strict=False):
         token.top.extend(_token(candidate) for candidate in listed(members(place).get("candidates")))
+    if len(places) > len(tokens):
+        # Alternatives without the token that was chosen have no place.
+        fields["topCandidates"] = msgspec.Raw(b"[" + b",".join(bytes(raw) for raw in places[len(tokens) :]) + b"]")
     return tokens, fields
 
 
@@ -42,4 +45,8 @@ def _token(said: Any) -> content_pb2.TokenLogprob:
 
 
 def _number(said: Any) -> float:
-    return float(said) if isinstance(said, (int, float)) else 0.0
+    """Return a number; the JSON form of protobuf writes infinity, and no number, as strings."""
+    try:
+        return float(said)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0

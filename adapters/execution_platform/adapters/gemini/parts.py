@@ -16,7 +16,7 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
-from execution_platform.adapters.fields import Fields, clean_text, object_json, text_of, value_of
+from execution_platform.adapters.fields import Fields, clean_text, fields_if_any, object_json, text_of, value_of
 from execution_platform.adapters.gemini.fields import members, word
 from execution_platform.adapters.gemini.partial import ArgumentsWriter
 from execution_platform.v1 import content_pb2
@@ -67,6 +67,8 @@ class PartsWriter:
         self._calls = 0
         self._code_call = ""
         self._call: int | None = None
+        self._call_metadata: Fields = {}
+        self._later: Fields = {}
         self._arguments = ArgumentsWriter()
         self._logprobs: Sequence[content_pb2.TokenLogprob] = ()
 
@@ -304,7 +306,7 @@ class PartsWriter:
         said = members(fields.pop("functionCall"))
         name = clean_text(said.pop("name", None))
         if not name:
-            self._nameless_call(raw, said, signature)
+            self._nameless_call(raw, fields, said, signature)
             return
         self._end_call()
         self._end_run()
@@ -321,7 +323,8 @@ class PartsWriter:
         if not call.call_id:
             call.call_id = self._mint()
             call.call_id_minted = True
-        block = _Block(tool_call=call, provider_metadata_json=object_json(_nested(fields, "functionCall", said)))
+        self._call_metadata = _nested(fields, "functionCall", said)
+        block = _Block(tool_call=call, provider_metadata_json=object_json(self._call_metadata))
         index = self._writer.open(_signed(block, signature))
         self.part_blocks.append(index)
         self._call = index
@@ -331,7 +334,7 @@ class PartsWriter:
         if not goes_on:
             self._end_call()
 
-    def _nameless_call(self, raw: msgspec.Raw, said: Fields, signature: str | None) -> None:
+    def _nameless_call(self, raw: msgspec.Raw, fields: Fields, said: Fields, signature: str | None) -> None:
         """Go on with the open call; without one the part is of a kind that nobody knows."""
         if self._call is None:
             self._whole(_Block(opaque=content_pb2.OpaqueBlock(type="functionCall", json=_json(raw))), None)
@@ -339,17 +342,25 @@ class PartsWriter:
         if signature is not None:
             self._writer.state(self._call, SIGNATURE, signature.encode("utf-8", "replace"))
         if "partialArgs" in said:
-            self._writer.arguments(self._call, self._arguments.feed(said["partialArgs"]))
+            self._writer.arguments(self._call, self._arguments.feed(said.pop("partialArgs")))
         if "args" in said:
-            self._writer.arguments(self._call, _json(said["args"]))
-        if value_of(said.get("willContinue")) is not True:
+            self._writer.arguments(self._call, _json(said.pop("args")))
+        goes_on = value_of(said.pop("willContinue", None)) is True
+        inner = fields_if_any(self._later.get("functionCall")) | said
+        self._later |= _nested(fields, "functionCall", inner)
+        if not goes_on:
             self._end_call()
 
     def _end_call(self) -> None:
-        if self._call is not None:
-            self._writer.arguments(self._call, self._arguments.end())
-            self._writer.stop(self._call)
-            self._call = None
+        if self._call is None:
+            return
+        self._writer.arguments(self._call, self._arguments.end())
+        later, self._later = self._later, {}
+        if later:
+            inner = fields_if_any(self._call_metadata.get("functionCall")) | fields_if_any(later.get("functionCall"))
+            later = self._call_metadata | _nested(later, "functionCall", inner)
+        self._writer.stop(self._call, object_json(later) if later else None)
+        self._call = None
 
     def _mint(self) -> str:
         minted = f"call_{self.id_prefix}_{self._calls}"

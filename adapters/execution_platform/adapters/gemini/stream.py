@@ -12,7 +12,15 @@ import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import AdapterError, ProtocolError, StreamBrokenError
-from execution_platform.adapters.fields import Fields, clean_text, elements_of, object_json, text_of, value_of
+from execution_platform.adapters.fields import (
+    Fields,
+    clean_text,
+    elements_of,
+    is_told,
+    object_json,
+    text_of,
+    value_of,
+)
 from execution_platform.adapters.gemini.citations import Citations
 from execution_platform.adapters.gemini.counts import usage_of
 from execution_platform.adapters.gemini.errors import error_of, failure_of
@@ -202,18 +210,24 @@ class GeminiTranslation:
             self._any_chunk(data)
             return
         candidate = plain.candidates[0]
-        if candidate.index or candidate.content.role != "model":
+        if candidate.index or candidate.content.role != "model" or self._is_renamed(plain):
             self._any_chunk(data)
             return
         self._start(plain.modelVersion, plain.responseId)
         self._recognised = self._answered = True
         self._verbatim(data)
-        if plain.usageMetadata:
+        if plain.usageMetadata and is_told(plain.usageMetadata):
             self._usage_raw = bytes(plain.usageMetadata)
         first = True
         for part in candidate.content.parts:
             self._parts.plain(part.text, thought=part.thought, signature=part.thoughtSignature or None, first=first)
             first = False
+
+    def _is_renamed(self, plain: _PlainChunk) -> bool:
+        """Return whether a later chunk names another answer or model than the first."""
+        return self._started and (
+            plain.responseId not in {"", self._response_id} or plain.modelVersion not in {"", self._served_model}
+        )
 
     def _any_chunk(self, data: bytes) -> None:
         fields = members(data)
@@ -276,7 +290,9 @@ class GeminiTranslation:
             merged = earlier | members(candidate["groundingMetadata"])
             candidate["groundingMetadata"] = msgspec.Raw((object_json(merged) or "{}").encode())
         if "citationMetadata" in candidate:
-            self._citations.recited(candidate.pop("citationMetadata"))
+            rest = self._citations.recited(candidate.pop("citationMetadata"))
+            if rest:
+                candidate["citationMetadata"] = msgspec.Raw(object_json(rest).encode())
         if "urlContextMetadata" in candidate:
             self._citations.retrieved(candidate["urlContextMetadata"])
 
