@@ -558,3 +558,27 @@ def test_which_models_take_a_temperature(model: str, *, sampling: bool) -> None:
     config, notices = config_of(chat_pb2.ChatRequest(sampling=chat_pb2.Sampling(temperature=0)), model)
     assert ("temperature" in config) is sampling
     assert (notices == []) is sampling
+
+
+def test_metadata_of_a_part_goes_back_as_it_stood() -> None:
+    """What a part said besides its content is sent with it again: nulls and forms of numbers stay."""
+    metadata = '{"partMetadata":{"a":null,"b":1.50},"functionCall":{"new":1e2}}'
+    call = called("c", family="gemini", provider_metadata_json=metadata)
+    wire = build_request(Call(chat_pb2.ChatRequest(messages=[user(), assistant(call)]), OLD))
+    assert b'"partMetadata":{"a":null,"b":1.50}' in wire.body
+    assert b'"new":1e2' in wire.body
+    assert json.loads(wire.body)["contents"][1]["parts"][0]["functionCall"] == {
+        "id": "c",
+        "name": "f",
+        "args": {},
+        "new": 100.0,
+    }
+
+
+@pytest.mark.parametrize("metadata", ["{", "[1]", "null"])
+def test_metadata_that_is_no_object_is_refused(metadata: str) -> None:
+    """Metadata that a caller broke is refused by the path of its field."""
+    block = text("a", family="gemini", provider_metadata_json=metadata)
+    with pytest.raises(InvalidRequestError) as caught:
+        build_request(Call(chat_pb2.ChatRequest(messages=[user(block)]), OLD))
+    assert caught.value.field == "messages[0].content[0].provider_metadata_json"

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from execution_platform.adapters.fields import fields_if_any
 from execution_platform.adapters.gemini.models import Facts
 from execution_platform.adapters.gemini.parts import CONTINUATION, FAMILY, NAMELESS, SIGNATURE
 from execution_platform.adapters.gemini.results import ResultWriter
 from execution_platform.adapters.notices import Notices
-from execution_platform.adapters.wire import merge_patch, raw_json
+from execution_platform.adapters.patches import config_fields
+from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import chat_pb2, content_pb2
 
 __all__ = ["Contents"]
@@ -152,7 +154,7 @@ class Contents:
                 )
                 return []
         if parts and ours:
-            parts[0] = _complete(parts[0], block)
+            parts[0] = _complete(parts[0], block, field)
         return parts
 
     # --- tools --------------------------------------------------------------------------------------------------------
@@ -236,16 +238,22 @@ def _is_result(block: content_pb2.ContentBlock) -> bool:
     return block.WhichOneof("content") == "tool_result"
 
 
-def _complete(part: _Part, block: content_pb2.ContentBlock) -> _Part:
+def _complete(part: _Part, block: content_pb2.ContentBlock, field: str) -> _Part:
     """Give a part back what the answer's part had besides its content: metadata and signature."""
     if isinstance(part, msgspec.Raw):
         return part
-    if block.family == FAMILY and block.provider_metadata_json:
-        part = dict(merge_patch(part, msgspec.json.decode(block.provider_metadata_json)))
+    if block.family == FAMILY:
+        metadata = config_fields(block.provider_metadata_json, f"{field}.provider_metadata_json")
+        part = part | {key: _extended(part.get(key), raw) for key, raw in metadata.items()}
     for state in block.states:
         if state.kind == SIGNATURE:
             part["thoughtSignature"] = state.data.decode("utf-8", "replace")
     return part
+
+
+def _extended(content: Any, rest: msgspec.Raw) -> Any:
+    """Return a part's content with what its metadata adds to it."""
+    return content | fields_if_any(rest) if isinstance(content, dict) else rest
 
 
 def _sign_first_call(parts: list[_Part]) -> bool:
