@@ -538,3 +538,21 @@ def test_an_error_in_a_body_of_status_200_is_raised() -> None:
     """A gateway may answer an error with status 200."""
     with pytest.raises(UnavailableError):
         translation().whole(b'{"type":"error","error":{"type":"api_error","message":"down"}}')
+
+
+def test_members_that_are_null_say_nothing() -> None:
+    """A null error, delta or iteration is as if it were missing: the answer goes on."""
+    note = {"type": "note_of_the_future", "error": None}
+    last = {"type": "message_delta", "delta": None, "usage": {"output_tokens": 5, "iterations": [None]}}
+    answer = streamed(START, *text(0, "hi"), note, delta(), last, STOP)
+    assert answer.finished.reason == chat_pb2.FINISH_REASON_STOP
+    assert json.loads(answer.finished.provider_metadata_json) == {"events": [note]}
+    assert whole(error=None, content=[]).finished.reason == chat_pb2.FINISH_REASON_STOP
+
+
+def test_an_error_in_words_that_no_text_can_hold_is_told() -> None:
+    """Half a character in an error's message or type is shown as such; the error stays what it is."""
+    event = '{"type":"error","error":{"type":"overloaded_error","message":"busy \\ud83d"}}'
+    with pytest.raises(OverloadedError) as caught:
+        translation().feed(f"event: error\ndata: {event}\n\n".encode())
+    assert caught.value.message.encode().endswith(b"busy ?")

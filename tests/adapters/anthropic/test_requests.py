@@ -695,3 +695,30 @@ def test_a_count_leaves_out_what_makes_no_prompt() -> None:
     wire = build_count(Call(asked, NEW), "anthropic")
     assert set(json.loads(wire.body)) == {"model", "system", "messages", "tools", "thinking"}
     assert wire.notices == ()
+
+
+@pytest.mark.parametrize("mode", ["TOOL_CHOICE_MODE_REQUIRED", "TOOL_CHOICE_MODE_NAMED"])
+def test_a_call_that_no_tool_can_answer_is_not_forced(mode: str) -> None:
+    """Without tools a forced call is left out with a notice; a free choice, and none, need no word."""
+    choice = chat_pb2.ToolChoice(mode=chat_pb2.ToolChoiceMode.Value(mode), name="f")
+    body, notices = built(request(tool_choice=choice))
+    assert "tool_choice" not in body
+    assert notices == [(DROPPED, "tool_choice.mode")]
+    free = chat_pb2.ToolChoice(mode=chat_pb2.TOOL_CHOICE_MODE_NONE)
+    assert built(request(tool_choice=free))[1] == []
+
+
+def test_a_providers_result_names_its_call_as_the_call_does() -> None:
+    """A call that the provider ran and its result have one identifier, also where it had to be rewritten."""
+    provider = content_pb2.TOOL_EXECUTOR_PROVIDER
+    call = content_pb2.ToolCallBlock(
+        call_id="srv:1.a", name="web_search", executed_by=provider, provider_type="server_tool_use"
+    )
+    result = content_pb2.ToolResultBlock(
+        call_id="srv:1.a",
+        structured_content_json="[]",
+        executed_by=provider,
+        provider_type="web_search_tool_result",
+    )
+    blocks, _ = content(Block(tool_call=call, family="anthropic"), Block(tool_result=result, family="anthropic"))
+    assert blocks[0]["id"] == blocks[1]["tool_use_id"] == "srv_1_a"

@@ -197,7 +197,7 @@ class PromptBlocks:
             self._notices.block_dropped(path, f"a result that family {block.family!r} made itself means nothing here")
             return None
         kind = result.provider_type or "tool_result"
-        part: dict[str, Any] = {"type": kind, "tool_use_id": result.call_id}
+        part: dict[str, Any] = {"type": kind, "tool_use_id": _wire_id(result.call_id)}
         if result.structured_content_json:
             part["content"] = raw_json(result.structured_content_json, f"{path}.tool_result.structured_content_json")
         else:

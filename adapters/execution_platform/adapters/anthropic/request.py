@@ -176,6 +176,8 @@ def _write_tools(
     if wire.mcp_servers:
         body["mcp_servers"] = wire.mcp_servers
     if not wire.tools:
+        if request.tool_choice.mode in {chat_pb2.TOOL_CHOICE_MODE_REQUIRED, chat_pb2.TOOL_CHOICE_MODE_NAMED}:
+            notices.param_dropped("tool_choice.mode", "there is no tool that the provider could be made to call")
         return
     body["tools"] = wire.tools
     choice = write_tool_choice(request, facts, notices)

@@ -133,7 +133,7 @@ class MessagesTranslation:
     def whole(self, body: bytes) -> Events:
         """Take the body of an unstreamed answer. Raises AdapterError."""
         fields = fields_of(body)
-        if "error" in fields and "content" not in fields:
+        if is_told(fields.get("error")) and "content" not in fields:
             if self._finish_if_blocked(body):
                 return self._writer.take()
             raise with_request_id(error_from_body(200, {}, body), self._context.provider_request_id)
@@ -180,7 +180,7 @@ class MessagesTranslation:
         elif kind == "message_stop":
             self._metadata.update(rest_of(fields, KNOWN_OF_EVENT))
             self._finish()
-        elif kind == "error" or "error" in fields:
+        elif kind == "error" or is_told(fields.get("error")):
             if not self._finish_if_blocked(data):
                 raise error_from_body(200, {}, data)
         elif kind != "ping" and sum(map(len, self._unknown)) + len(data) <= _MOST_UNKNOWN:
@@ -233,7 +233,7 @@ class MessagesTranslation:
         return chat_pb2.Route(provider=context.provider, model=context.model, served_model=served_model)
 
     def _message_delta(self, event: Fields) -> None:
-        delta = inner_fields(event, "delta") if "delta" in event else {}
+        delta = inner_fields(event, "delta") if is_told(event.get("delta")) else {}
         self._end.update((key, raw) for key, raw in delta.items() if is_told(raw))
         self._metadata.update(rest_of(delta, _KNOWN_OF_MESSAGE))
         self._metadata.update(rest_of(event, KNOWN_OF_EVENT))

@@ -109,7 +109,7 @@ class Tally:
 
         Those of compaction and of advisors, and after a fallback the attempts of the models that declined.
         """
-        iterations = [fields_of(element) for element in elements_if_any(self._told.get("iterations"))]
+        iterations = [fields_if_any(element) for element in elements_if_any(self._told.get("iterations"))]
         served = next((_model(it) for it in reversed(iterations) if _type(it) == "fallback_message"), "")
         return [it for it in iterations if _is_apart(it, served)]
 
