@@ -34,6 +34,8 @@ _SAMPLING = {
 }
 #: Keys whose values are the caller's own JSON.
 _OPAQUE = frozenset({"args", "response", "parametersJsonSchema", "responseJsonSchema"})
+#: Keys that stand beside a part's content.
+_BESIDE = frozenset({"videoMetadata", "mediaResolution", "partMetadata"})
 _TOOL_KEYS = frozenset({"functionDeclarations", "function_declarations"})
 
 
@@ -70,6 +72,8 @@ def normal(body: Json) -> Json:
         config["responseJsonSchema"] = json_schema(config.pop("responseSchema"))
     if not config:
         body.pop("generationConfig", None)
+    if "tools" in body:
+        body["tools"] = _one_by_one(body["tools"])
     for tool in body.get("tools", []):
         for function in tool.get("functionDeclarations", []):
             if not function.get("description", True):  # the default
@@ -77,6 +81,17 @@ def normal(body: Json) -> Json:
             if "parameters" in function:
                 function["parametersJsonSchema"] = json_schema(function.pop("parameters"))
     return dict(body)
+
+
+def _one_by_one(tools: list[Json]) -> list[Json]:
+    """Return each tool on its own, and neighbouring functions in one list: how they are grouped says nothing."""
+    made: list[Json] = []
+    for kind, config in ((kind, config) for tool in tools for kind, config in tool.items()):
+        if kind == "functionDeclarations" and made and kind in made[-1]:
+            made[-1][kind] = made[-1][kind] + config
+        else:
+            made.append({kind: config})
+    return made
 
 
 def _parts_of(content: Json) -> list[Json]:
@@ -148,11 +163,24 @@ class _Reverse:
         elif "fileData" in part:
             block.media.mime_type = part["fileData"].get("mimeType", "")
             block.media.uri = part["fileData"]["fileUri"]
+        elif "executableCode" in part:
+            block.tool_call.call_id_minted = True
+            block.tool_call.arguments_json = json.dumps(part["executableCode"])
+            block.tool_call.executed_by = content_pb2.TOOL_EXECUTOR_PROVIDER
+            block.tool_call.provider_type = "executableCode"
+        elif "codeExecutionResult" in part:
+            block.tool_result.structured_content_json = json.dumps(part["codeExecutionResult"])
+            block.tool_result.executed_by = content_pb2.TOOL_EXECUTOR_PROVIDER
+            block.tool_result.provider_type = "codeExecutionResult"
         elif part.get("thought"):
             block.thinking.text = part.get("text", "")
         else:
             block.text.text = part["text"]
             block.text.SetInParent()
+        rest = {key: value for key, value in part.items() if key in _BESIDE}
+        if rest:
+            block.family = FAMILY
+            block.provider_metadata_json = json.dumps(rest)
         return block
 
     def _call(self, block: content_pb2.ContentBlock, call: Json) -> None:
@@ -224,6 +252,8 @@ class _Reverse:
         reasoning = self.request.reasoning
         if config.get("includeThoughts"):
             reasoning.display = chat_pb2.REASONING_DISPLAY_SUMMARY
+        elif "includeThoughts" in config:
+            reasoning.display = chat_pb2.REASONING_DISPLAY_OMITTED
         if config.get("thinkingBudget") == 0:
             reasoning.enabled = False
         elif "thinkingBudget" in config:

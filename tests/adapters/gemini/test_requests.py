@@ -582,3 +582,15 @@ def test_metadata_that_is_no_object_is_refused(metadata: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         build_request(Call(chat_pb2.ChatRequest(messages=[user(block)]), OLD))
     assert caught.value.field == "messages[0].content[0].provider_metadata_json"
+
+
+def test_a_negative_budget_is_geminis_word_for_as_it_likes() -> None:
+    """A budget of -1, which the API knows, is handed on and not raised to the least budget."""
+    reasoning = chat_pb2.Reasoning(budget_tokens=-1)
+    assert config_of(chat_pb2.ChatRequest(reasoning=reasoning), OLD) == ({"thinkingConfig": {"thinkingBudget": -1}}, [])
+
+
+def test_a_level_keeps_its_spelling() -> None:
+    """A level that the model knows is sent as the caller spells it."""
+    reasoning = chat_pb2.Reasoning(effort="HIGH")
+    assert config_of(chat_pb2.ChatRequest(reasoning=reasoning)) == ({"thinkingConfig": {"thinkingLevel": "HIGH"}}, [])

@@ -142,8 +142,9 @@ def _by_level(reasoning: chat_pb2.Reasoning, facts: Facts, notices: Notices) -> 
     if reasoning.HasField("budget_tokens"):
         notices.param_dropped("reasoning.budget_tokens", "the effort decides; this model takes only one of the two")
     level = _nearest(effort, facts.levels)
-    if level != effort:
-        notices.param_adjusted("reasoning.effort", f"this model's nearest level is {level}")
+    if level == effort:
+        return {"thinkingLevel": reasoning.effort}  # the API takes either case; the caller's stays
+    notices.param_adjusted("reasoning.effort", f"this model's nearest level is {level}")
     return {"thinkingLevel": level}
 
 
@@ -172,6 +173,8 @@ def _by_budget(reasoning: chat_pb2.Reasoning, facts: Facts, notices: Notices) ->
         if effort:
             notices.param_dropped("reasoning.effort", "the budget decides; this model thinks by budget")
         wanted = reasoning.budget_tokens
+        if wanted < 0:
+            return {"thinkingBudget": -1}
         budget = min(max(wanted, least), most)
         if budget != wanted:
             notices.param_adjusted("reasoning.budget_tokens", f"this model takes {least} to {most} tokens")
