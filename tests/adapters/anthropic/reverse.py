@@ -74,7 +74,7 @@ def _read_reasoning(request: chat_pb2.ChatRequest, rest: Json) -> None:
         if "budget_tokens" in thinking:
             request.reasoning.budget_tokens = thinking["budget_tokens"]
         request.reasoning.display = DISPLAYS.get(thinking.get("display", ""), chat_pb2.REASONING_DISPLAY_UNSPECIFIED)
-    config = rest.pop("output_config", {})
+    config = rest.pop("output_config", None) or {}
     request.reasoning.effort = config.pop("effort", "")
     form = config.pop("format", None)
     if form:
@@ -131,6 +131,8 @@ def server_of(server: Json) -> chat_pb2.Tool:
     made.mcp_server.name = server["name"]
     made.mcp_server.url = server["url"]
     made.mcp_server.authorization_token = server.get("authorization_token") or ""
+    rest = {key: server[key] for key in server if key not in {"type", "name", "url", "authorization_token"}}
+    made.mcp_server.config_json = json.dumps(rest) if rest else ""
     return made
 
 

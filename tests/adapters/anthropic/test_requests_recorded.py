@@ -25,7 +25,8 @@ def built(record: Record) -> tuple[Json, list[str]]:
 
 
 # What the recordings say and the contract cannot tell apart from saying nothing, or says in another form:
-# - members that are null, `is_error: false`, an empty description or list of tools: the same as leaving them out;
+# - members that are null, `is_error: false`, an empty description, list of tools or of stop sequences: the same as
+#   leaving them out;
 # - a string of content: one block of text;  `type: custom` of a tool and `stream: false`: the defaults;
 # - base64 that the collection has shortened: compared by its shape;
 # - `mcp_servers` alone, the form of the first beta: the later form adds a toolset to the tools;
@@ -48,6 +49,8 @@ def normal(body: Json) -> Json:
         body.pop("stream", None)
     if isinstance(body.get("system"), str):
         body["system"] = [{"type": "text", "text": body["system"]}]
+    if not body.get("stop_sequences"):
+        body.pop("stop_sequences", None)
     for message in body["messages"]:
         message["content"] = _content(message["content"])
     body["tools"] = [_tool(tool) for tool in body.get("tools", []) if tool.get("type") != "mcp_toolset"]
@@ -76,6 +79,7 @@ def _content(content: Any) -> Any:
             block["content"] = _content(block.get("content", []))
             if not block.get("is_error"):
                 block.pop("is_error", None)
-        if block.get("source", {}).get("type") == "base64":
-            block["source"]["data"] = "some base64"
+        source = block.get("source")
+        if isinstance(source, dict) and source.get("type") == "base64":
+            source["data"] = "some base64"
     return content
