@@ -139,6 +139,36 @@ async def test_a_stream_is_told_piece_by_piece() -> None:
     assert await streamed(sends(chunk(b"a-"), END)) == (["a-"], None)
 
 
+async def test_what_came_together_is_told_together() -> None:
+    """Pieces that one read of the socket brought make one list, although each is a chunk of HTTP by itself."""
+    assert await streamed(sends(chunk(b"a") + chunk(b"b") + chunk(b"c-") + END)) == (["abc-"], None)
+
+
+async def test_a_slow_caller_holds_the_provider_back() -> None:
+    """Not more is read ahead than a few pieces, however much the provider has to say."""
+    full = asyncio.Event()
+
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(chunk(b"a" * 65_536))
+                try:
+                    await asyncio.wait_for(writer.drain(), 0.2)
+                except TimeoutError:
+                    full.set()
+                    await writer.drain()
+
+    async with upstream(endless) as (served, url), http_client(Timeouts()) as client:
+        stream = read_stream(await answer(client, url), Echo())
+        await anext(stream)
+        await full.wait()
+        taken = sum([len(events[0].notice.message) for events in [await anext(stream) for _ in range(2)]])
+        assert taken < 1_000_000
+        await stream.aclose()
+        await served.gone.wait()
+
+
 @pytest.mark.parametrize(
     ("pieces", "before", "kind"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import email.utils
 import math
@@ -30,6 +31,10 @@ __all__ = [
 ]
 
 _YEAR = 31_536_000.0
+
+#: Bytes of an answer that may wait while the caller is slow: one read of a socket, as httpcore2 makes it.
+_MOST_AHEAD = 64 * 1024
+
 _DECISIONS: Mapping[str, bool] = {"true": True, "false": False}
 
 
@@ -97,22 +102,64 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+class _ReadAhead:
+    """Reads an answer in a task of its own, so that pieces which are there already travel together.
+
+    Servers send a chunk of HTTP for each event and httpx2 gives each by itself, also where one read of the socket
+    brought many. Bounded: above `_MOST_AHEAD` nothing more is read until what is there has been taken.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._task = asyncio.create_task(self._read(response))
+        self._task.add_done_callback(lambda _: self._news.set())
+
+    async def take(self) -> bytes:
+        """Return what has come, once something has; empty: the answer is over. Raises like transport_errors."""
+        await self._news.wait()
+        if not self._task.done():
+            self._news.clear()
+        if not self._pieces:
+            self._task.result()
+            return b""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._room.set()
+        return data
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _read(self, response: httpx2.Response) -> None:
+        with transport_errors(answering=True):
+            async with contextlib.aclosing(response.aiter_bytes()) as pieces:
+                async for piece in pieces:
+                    self._pieces.append(piece)
+                    self._size += len(piece)
+                    self._news.set()
+                    if self._size > _MOST_AHEAD:
+                        self._room.clear()
+                        await self._room.wait()
+
+
 async def read_stream(response: httpx2.Response, translation: Translation) -> AsyncGenerator[Events, None]:
-    """Translate a streamed answer, a list of events for each read that brought some. Closes the response.
+    """Translate a streamed answer, a list of events for what came together. Closes the response.
 
     Raises:
         AdapterError: as the translation says, or by transport_errors.
     """
+    ahead = _ReadAhead(response)
     try:
-        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
-            while True:
-                with transport_errors(answering=True):
-                    data = await anext(pieces, None)
-                if data is None:
-                    break
-                events = translation.feed(data)
-                if events:
-                    yield events
+        while data := await ahead.take():
+            events = translation.feed(data)
+            if events:
+                yield events
         events = translation.end()
         if events:
             yield events
@@ -121,6 +168,7 @@ async def read_stream(response: httpx2.Response, translation: Translation) -> As
             yield error.events
         raise
     finally:
+        await ahead.aclose()
         await response.aclose()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import AsyncGenerator
 from typing import Any, Self
 from urllib.parse import quote
@@ -104,6 +105,8 @@ class OpenAIAdapter:
 
     def __init__(self, dialect: Dialect, config: ProviderConfig) -> None:
         self._dialect = dialect
+        # Models are named by callers: bounded.
+        self._dialect_for = functools.lru_cache(maxsize=256)(dialect.for_model)
         self._address = _Address.of(dialect, config)
         self._api: Api | None = _api(config.options.get("api", ""))
         self._http = http_client(config.timeouts, self._address.base_url)
@@ -126,7 +129,7 @@ class OpenAIAdapter:
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run one attempt. Raises AdapterError."""
-        dialect = self._dialect.for_model(call.model)
+        dialect = self._dialect_for(call.model)
         chat = (self._api or dialect.api) == "chat"
         wire = build_chat(call, dialect) if chat else build_responses(call, dialect)
         try:
@@ -192,7 +195,7 @@ class CountingOpenAIAdapter(OpenAIAdapter):
 
     async def count_tokens(self, call: Call) -> TokenCount:
         """Count the input tokens of a chat, as Responses would take it. Raises AdapterError."""
-        wire = build_count(call, self._dialect.for_model(call.model))
+        wire = build_count(call, self._dialect_for(call.model))
         try:
             response = await self._post(wire, call.model)
         except Exception as error:
