@@ -556,3 +556,33 @@ def test_an_error_in_words_that_no_text_can_hold_is_told() -> None:
     with pytest.raises(OverloadedError) as caught:
         translation().feed(f"event: error\ndata: {event}\n\n".encode())
     assert caught.value.message.encode().endswith(b"busy ?")
+
+
+def test_what_deltas_say_again_and_again_is_gathered() -> None:
+    """Objects and lists that unknown deltas tell one after the other are all kept; equal ones once."""
+    pieces = [{"type": "item_delta", "item": {"n": n}, "tags": [n], "by": {"id": "x"}} for n in (1, 2, 3)]
+    answer = streamed(START, *block(0, {"type": "scroll_of_the_future"}, *pieces), delta(), STOP)
+    [scroll] = answer.message.content
+    assert json.loads(scroll.opaque.json) == {
+        "type": "scroll_of_the_future",
+        "item": [{"n": 1}, {"n": 2}, {"n": 3}],
+        "tags": [1, 2, 3],
+        "by": {"id": "x"},
+    }
+
+
+def test_a_ping_that_says_something_is_kept() -> None:
+    """A bare ping says nothing; what else one says is metadata of the answer."""
+    telling = {"type": "ping", "load": 0.5}
+    bare = b"event: ping\ndata: \n\nevent: ping\ndata: still here\n\n"
+    translated = translation()
+    events = [*translated.feed(bare), *translated.feed(sse(START, {"type": "ping"}, telling, delta(), STOP))]
+    assert json.loads(folded(events).finished.provider_metadata_json) == {"events": [telling]}
+
+
+def test_unknown_events_without_end_are_told_of_once() -> None:
+    """Of unknown events as many are kept as one event can hold; a single notice tells that there were more."""
+    many = [{"type": "noise", "data": "x" * 40_000} for _ in range(6)]
+    answer = streamed(START, *many, *text(0, "hi"), delta(), STOP)
+    assert json.loads(answer.finished.provider_metadata_json) == {"events": many[:2]}
+    assert [notice.code for notice in answer.notices] == [chat_pb2.NOTICE_CODE_PROVIDER_WARNING]

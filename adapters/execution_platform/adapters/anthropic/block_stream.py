@@ -231,11 +231,20 @@ def _position(event: Fields) -> int:
 
 
 def _joined(before: msgspec.Raw | None, raw: msgspec.Raw) -> msgspec.Raw:
-    """Join what deltas without a field say: texts append, counts (`estimated_tokens`) add up, the rest replaces."""
+    """Join what deltas without a field say.
+
+    Texts append, counts (`estimated_tokens`) add up, objects and lists that differ gather in a list, the rest replaces.
+    """
     if before is None:
         return raw
     value, more = decode_json(bytes(before)), decode_json(bytes(raw))
     for kind in (str, int):
         if type(value) is kind and type(more) is kind:
             return msgspec.Raw(json_text(value + more).encode())
+    if isinstance(more, dict | list) and more != value:
+        return msgspec.Raw(json_text([*_listed(value), *_listed(more)]).encode())
     return raw
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]

@@ -94,6 +94,7 @@ class MessagesTranslation:
         self._end: Fields = {}
         self._metadata: Fields = {}
         self._unknown: list[str] = []
+        self._told_of_more = False
         self._started = False
         self._finished = False
 
@@ -163,7 +164,7 @@ class MessagesTranslation:
             self._writer.verbatim(self._context.provider, data, name)
         if name in {"content_block_delta", ""} and self._blocks.frequent(data):
             return
-        if data == b"[DONE]" or name == "ping":
+        if data == b"[DONE]" or (name == "ping" and not data.startswith(b"{")):
             return
         fields = fields_of(data)
         kind = text_of(fields.get("type")) or name
@@ -183,8 +184,23 @@ class MessagesTranslation:
         elif kind == "error" or is_told(fields.get("error")):
             if not self._finish_if_blocked(data):
                 raise error_from_body(200, {}, data)
-        elif kind != "ping" and sum(map(len, self._unknown)) + len(data) <= _MOST_UNKNOWN:
-            self._unknown.append(object_json(fields))
+        elif kind != "ping" or fields.keys() - {"type"}:
+            self._keep_unknown(object_json(fields))
+
+    def _keep_unknown(self, event: str) -> None:
+        """Keep an event that says what has no place. Where they are too many a notice says so, once."""
+        if sum(map(len, self._unknown)) + len(event) <= _MOST_UNKNOWN:
+            self._unknown.append(event)
+        elif self._started and not self._told_of_more:
+            self._told_of_more = True
+            self._writer.emit(
+                chat_pb2.ChatEvent(
+                    notice=chat_pb2.Notice(
+                        code=chat_pb2.NOTICE_CODE_PROVIDER_WARNING,
+                        message="the provider sent more events of unknown kinds than are kept",
+                    )
+                )
+            )
 
     # -- the message
 
