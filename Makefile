@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format protos docs cover wheel node e2e live clean
+.PHONY: help setup run test check format protos docs cover wheel node e2e live bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -90,6 +90,9 @@ $(E2E)/node_modules/.stamp: $(E2E)/package.json $(E2E)/package-lock.json
 
 live: setup ## run the tests that talk to real providers, with the keys that are in the environment
 	@$(BIN)/pytest --run-live -m live
+
+bench: setup ## measure the server beside the providers' SDKs (ARGS=--help lists the flags; takes minutes)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## remove everything that the verbs made
 	rm -rf .venv .venv-protos dist build htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from tests.bench.payloads import Format, Shape, model_of
@@ -25,21 +26,22 @@ class Caller(Protocol):
     async def unary(self, api: Format) -> str:
         """Return the text of a whole answer."""
 
-    def stream(self, api: Format, shape: Shape) -> AsyncIterator[str]:
+    def stream(self, api: Format, shape: Shape) -> AsyncGenerator[str, None]:
         """Yield the text of a streamed answer, piece by piece."""
 
     async def aclose(self) -> None:
         """Close connections."""
 
 
-async def joined(pieces: AsyncIterator[str]) -> tuple[str, float]:
+async def joined(pieces: AsyncGenerator[str, None]) -> tuple[str, float]:
     """Return a stream's whole text, and when its first piece came (performance counter)."""
     first = 0.0
     texts: list[str] = []
-    async for piece in pieces:
-        if not texts:
-            first = time.perf_counter()
-        texts.append(piece)
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            if not texts:
+                first = time.perf_counter()
+            texts.append(piece)
     return "".join(texts), first
 
 
@@ -55,7 +57,7 @@ class GatewayCaller:
         )
         return answer.text
 
-    async def stream(self, api: Format, shape: Shape) -> AsyncIterator[str]:
+    async def stream(self, api: Format, shape: Shape) -> AsyncGenerator[str, None]:
         model = _routed(api, shape)
         async with self._client.stream(_PROMPT, system=_SYSTEM, model=model, max_output_tokens=_MOST_TOKENS) as stream:
             async for text in stream.text_deltas():
@@ -99,13 +101,13 @@ class SdkCaller:
         )
         return "".join(block.text for block in message.content if block.type == "text")
 
-    def stream(self, api: Format, shape: Shape) -> AsyncIterator[str]:
+    def stream(self, api: Format, shape: Shape) -> AsyncGenerator[str, None]:
         model = model_of(api, shape)
         if api is Format.CHAT:
             return self._chat(model)
         return self._responses(model) if api is Format.RESPONSES else self._messages(model)
 
-    async def _chat(self, model: str) -> AsyncIterator[str]:
+    async def _chat(self, model: str) -> AsyncGenerator[str, None]:
         chunks = await self._openai.chat.completions.create(
             model=model,
             messages=[{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _PROMPT}],
@@ -117,7 +119,7 @@ class SdkCaller:
             if chunk.choices and (text := chunk.choices[0].delta.content):
                 yield text
 
-    async def _responses(self, model: str) -> AsyncIterator[str]:
+    async def _responses(self, model: str) -> AsyncGenerator[str, None]:
         events = await self._openai.responses.create(
             model=model, instructions=_SYSTEM, input=_PROMPT, max_output_tokens=_MOST_TOKENS, stream=True
         )
@@ -125,7 +127,7 @@ class SdkCaller:
             if event.type == "response.output_text.delta":
                 yield event.delta
 
-    async def _messages(self, model: str) -> AsyncIterator[str]:
+    async def _messages(self, model: str) -> AsyncGenerator[str, None]:
         events = await self._anthropic.messages.create(
             model=model,
             system=_SYSTEM,
