@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -139,6 +140,38 @@ async def test_unix_socket_serves(serve: Serve, tmp_path: Path) -> None:
     """The server listens on a unix socket as well."""
     async with serve({"EP_LISTEN": f"unix:{tmp_path}/ep.sock"}) as served:
         assert kinds(await events_of(served.chat.Chat(chat_request())))[-1] == "finished"
+
+
+async def test_a_socket_that_is_served_on_is_not_taken(serve: Serve, tmp_path: Path) -> None:
+    """A second server on a unix socket is refused, and the first goes on serving there."""
+    address = f"unix:{tmp_path}/ep.sock"
+    async with serve({"EP_LISTEN": address}) as served:
+        with pytest.raises(ListenError, match="already in use"):
+            async with serve({"EP_LISTEN": f"unix://{tmp_path}/ep.sock"}):
+                pass
+        async with grpc.aio.insecure_channel(address) as channel:
+            again = Served(served.app, channel, served.log)
+            assert kinds(await events_of(again.chat.Chat(chat_request())))[-1] == "finished"
+
+
+async def test_a_socket_that_a_crash_left_is_taken(serve: Serve, tmp_path: Path) -> None:
+    """A socket that nobody serves on any more is in nobody's way."""
+    with socket.socket(socket.AF_UNIX) as crashed:
+        crashed.bind(f"{tmp_path}/ep.sock")
+    async with serve({"EP_LISTEN": f"unix:{tmp_path}/ep.sock"}) as served:
+        assert kinds(await events_of(served.chat.Chat(chat_request())))[-1] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("file", "not a socket"), ("none/ep.sock", "there is no folder"), ("x" * 200, "too long")]
+)
+async def test_a_place_where_no_socket_can_be_is_told(serve: Serve, tmp_path: Path, name: str, why: str) -> None:
+    """A path that cannot be served on is refused with the reason, and what lies there stays."""
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ListenError, match=f"{why}.*EP_LISTEN"):
+        async with serve({"EP_LISTEN": f"unix:{tmp_path}/{name}"}):
+            pass
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 async def test_two_hundred_streams_with_cancels_leave_nothing(served: Served) -> None:

@@ -67,3 +67,30 @@ async def test_file_that_cannot_be_read_is_named(serve: Serve, certificate: dict
     with pytest.raises(ConfigurationError, match=r"EP_TLS_CERT_FILE: cannot read .*nothing\.pem"):
         async with serve({**certificate, "EP_TLS_CERT_FILE": str(tmp_path / "nothing.pem")}):
             pass
+
+
+@pytest.mark.parametrize("wrong", ["another's key", "the other way round", "garbage", "a key with a password"])
+async def test_files_that_do_not_go_together_are_told_in_one_line(
+    serve: Serve, certificate: dict[str, str], tmp_path: Path, wrong: str
+) -> None:
+    """A certificate without its own key in plain PEM stops the start with one line that names both variables."""
+    other = ec.generate_private_key(ec.SECP256R1())
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    cert, key = certificate["EP_TLS_CERT_FILE"], certificate["EP_TLS_KEY_FILE"]
+    files = {
+        "another's key": (cert, other.private_bytes(pem, pkcs8, serialization.NoEncryption())),
+        "the other way round": (key, await asyncio.to_thread(Path(cert).read_bytes)),
+        "garbage": (cert, b"garbage"),
+        "a key with a password": (
+            cert,
+            other.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(b"made up")),
+        ),
+    }
+    first, second = files[wrong]
+    (tmp_path / "second.pem").write_bytes(second)
+    with pytest.raises(ConfigurationError) as caught:
+        async with serve({"EP_TLS_CERT_FILE": first, "EP_TLS_KEY_FILE": str(tmp_path / "second.pem")}):
+            pass
+    [problem] = caught.value.problems
+    assert problem.startswith("EP_TLS_CERT_FILE and EP_TLS_KEY_FILE: ")
+    assert "\n" not in problem

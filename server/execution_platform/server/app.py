@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.pipeline import ChatPipeline
 from execution_platform.server.config.load import Configuration, ConfigurationError
 from execution_platform.server.config.settings import Settings
-from execution_platform.server.listening import ListenError, check_address
+from execution_platform.server.listening import ListenError, check_address, check_socket
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
@@ -45,6 +47,9 @@ class App:
         registry: the providers that there are.
         logger: for everything that happens.
         share_port: other processes serve on the same port.
+
+    Raises:
+        ConfigurationError: a model leads nowhere, or the files for TLS do not serve.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class App:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._check_routes()
+        self._credentials = _server_credentials(settings) if settings.tls_cert_file else None
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[App]:
@@ -153,15 +159,13 @@ class App:
 
     def _bind(self, server: grpc.aio.Server) -> str:
         listen = self._settings.listen
-        if not self._share_port and not listen.startswith("unix:"):
+        if listen.startswith("unix:"):
+            check_socket(listen)
+        elif not self._share_port:
             check_address(listen)
         add: Callable[[str], int] = server.add_insecure_port
-        if self._settings.tls_cert_file:
-            credentials = _server_credentials(self._settings)
-
-            def add(address: str) -> int:
-                return server.add_secure_port(address, credentials)
-
+        if self._credentials is not None:
+            add = partial(server.add_secure_port, server_credentials=self._credentials)
         try:
             port = add(listen)
         except RuntimeError as error:
@@ -205,6 +209,23 @@ def _server_credentials(settings: Settings) -> grpc.ServerCredentials:
             read.append(Path(path).read_bytes())
         except OSError as error:
             problems.append(f"{variable}: cannot read {path}: {error.strerror}")
+    if not problems:
+        problems.extend(_mismatch(settings))
     if problems:
         raise ConfigurationError(problems)
     return grpc.ssl_server_credentials([(read[0], read[1])])
+
+
+def _mismatch(settings: Settings) -> Iterator[str]:
+    """Say in one line what gRPC says in several of its inside."""
+    try:
+        # Without a password it would ask the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.tls_cert_file, settings.tls_key_file, password=""
+        )
+    except (ssl.SSLError, ValueError) as error:
+        reason = str(getattr(error, "reason", None) or "").lower().replace("_", " ")
+        yield (
+            "EP_TLS_CERT_FILE and EP_TLS_KEY_FILE: not a certificate and its own private key in PEM, without a password"
+            + (f" ({reason})" if reason else "")
+        )

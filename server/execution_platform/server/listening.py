@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
-__all__ = ["ListenError", "check_address", "family_of"]
+__all__ = ["ListenError", "check_address", "check_socket", "family_of"]
 
 
 class ListenError(Exception):
@@ -33,3 +34,27 @@ def check_address(listen: str) -> tuple[str, int]:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise ListenError(f"cannot serve on {listen}: {why}; choose another address with EP_LISTEN") from error
+
+
+def check_socket(listen: str) -> None:
+    """Check ``unix:path`` or ``unix:///path``, since gRPC takes the socket away from a server that still serves on it.
+
+    A socket that a crashed server left behind is in nobody's way.
+
+    Raises:
+        ListenError: a server answers there, or no socket can be there.
+    """
+    path = Path(listen.removeprefix("unix:").removeprefix("//"))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            probe.connect(str(path))
+        why = "address already in use"
+    except FileNotFoundError:
+        why = "" if path.parent.is_dir() else f"there is no folder {path.parent}"
+    except ConnectionRefusedError:
+        why = "" if path.is_socket() else "a file is there that is not a socket"
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+    if why:
+        raise ListenError(f"cannot serve on {listen}: {why}; choose another address with EP_LISTEN")
