@@ -112,6 +112,55 @@ def test_workers_share_one_port_and_end_together(tmp_path: Path) -> None:
         server.end()
 
 
+def test_ctrl_c_lets_the_chats_of_workers_finish(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to its whole group of processes: workers are not in the parent's, and hear of it once."""
+    with serving(tmp_path, arguments=["--workers", "2"]) as server:
+        workers = [record["pid"] for record in server.records("worker_started")]
+        groups = {os.getpgid(pid) for pid in workers}
+        assert len(groups) == 2
+        assert os.getpgid(server.pid) not in groups
+
+
+def test_a_second_signal_ends_workers_at_once(tmp_path: Path) -> None:
+    """Whoever sends SIGTERM twice does not wait for the workers' grace time either."""
+    settings = {"EP_DRAIN_SECONDS": "3600"}
+    with serving(tmp_path, settings, ["--workers", "2"]) as server, calling(server.address()) as caller:
+        server.wait_for(lambda: len(server.records("serving")) == 2, "both workers serve")
+        call = caller.begin(scripted({"text": "word"}, {"hang": True}))
+        until(call, "block_delta")
+        workers = [record["pid"] for record in server.records("worker_started")]
+        server.signal(signal.SIGTERM)
+        server.wait_for(lambda: len(server.records("stopping")) == 2, "both workers stop")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == -signal.SIGTERM
+        eventually(lambda: not any(alive(pid) for pid in workers), "the workers to be gone")
+        call.cancel()
+
+
+def test_workers_do_not_outlive_their_parent(tmp_path: Path) -> None:
+    """When the parent is killed the workers end too, rather than hold the port that nobody guards."""
+    with serving(tmp_path, arguments=["--workers", "2"]) as server:
+        workers = [record["pid"] for record in server.records("worker_started")]
+        server.signal(signal.SIGKILL)
+        server.wait()
+        eventually(lambda: not any(alive(pid) for pid in workers), "the workers to be gone")
+
+
+def test_workers_that_cannot_live_are_not_started_again_and_again(tmp_path: Path) -> None:
+    """A mistake that only a made server notices is told once and ends the parent with 2, whatever --workers says."""
+    server = Server(tmp_path, {"EP_DEFAULT_MODEL": "scriptd/echo"}, ["--workers", "2"])
+    assert server.wait() == 2
+    [line] = server.err.splitlines()
+    assert line.startswith("ep serve: EP_DEFAULT_MODEL")
+
+
+def test_a_file_of_settings_that_is_named_must_be_there(tmp_path: Path) -> None:
+    """--env-file with a file that is not there is refused: its settings would be missing in silence."""
+    server = Server(tmp_path, arguments=["--env-file", "nothing.env"])
+    assert server.wait() == 2
+    assert "nothing.env" in server.err
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_address_in_use_is_told_in_one_line(tmp_path: Path, workers: int) -> None:
     """A server whose port is taken ends with status 1 and one line that names the port and the setting."""

@@ -19,7 +19,10 @@ def serve_command(
     workers: Annotated[
         int | None, typer.Option(help="Server processes that share the port.", min=1, max=256, show_default="1")
     ] = None,
-    env_file: Annotated[Path, typer.Option(help="File of settings, one NAME=value a line.")] = Path(".env"),
+    env_file: Annotated[
+        Path | None,
+        typer.Option(help="File of settings, one NAME=value a line.", show_default=".env, if it is there"),
+    ] = None,
     log_format: Annotated[str, typer.Option(help="json, text, or auto: text on a terminal.")] = "",
     hello: Annotated[str, typer.Option(help="Stream a first chat with this message, then go on serving.")] = "",
     *,
@@ -34,6 +37,8 @@ def serve_command(
     """
     if once and not hello:
         raise typer.BadParameter("needs --hello", param_hint="--once")
+    if env_file is not None and not env_file.exists():
+        raise typer.BadParameter(f"there is no file {env_file}", param_hint="--env-file")
     given = {"EP_LISTEN": listen, "EP_WORKERS": str(workers or ""), "EP_LOG_FORMAT": log_format}
     first_chat = None
     if hello:
@@ -41,7 +46,9 @@ def serve_command(
         from execution_platform.server.hello import FirstChat  # noqa: PLC0415 - see above
 
         first_chat = FirstChat(hello)
-    options = ServeOptions({name: value for name, value in given.items() if value}, env_file, first_chat, once)
+    options = ServeOptions(
+        {name: value for name, value in given.items() if value}, env_file or Path(".env"), first_chat, once
+    )
     raise typer.Exit(serve(options, lambda line: print(f"ep serve: {line}", file=sys.stderr)))  # noqa: T201 - a command
 
 

@@ -16,7 +16,7 @@ from execution_platform.server.app import App
 from execution_platform.server.config.load import Configuration, ConfigurationError, load
 from execution_platform.server.listening import ListenError
 from execution_platform.server.telemetry import HoldingLogger, Logger, make_logger
-from execution_platform.server.workers import Workers, reserved_port
+from execution_platform.server.workers import Workers, reserved_port, stop_with_parent
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_FAILURE", "EXIT_OK", "ServeOptions", "serve"]
 
@@ -62,7 +62,7 @@ def serve(options: ServeOptions, tell: Callable[[str], None]) -> int:
         _warn(logger, configuration, registry)
         is_worker = os.environ.get(WORKER_VARIABLE) == "1"
         if configuration.settings.workers > 1 and not is_worker:
-            return _run(_serve_workers(configuration, options, logger))
+            return _run(_serve_workers(configuration, registry, options, logger))
         return _run(_serve_one(configuration, registry, options, logger, share_port=is_worker))
     except ConfigurationError as error:
         for problem in error.problems:
@@ -88,6 +88,8 @@ def _warn(logger: Logger, configuration: Configuration, registry: Registry) -> N
 async def _serve_one(
     configuration: Configuration, registry: Registry, options: ServeOptions, logger: Logger, *, share_port: bool
 ) -> int:
+    if share_port:
+        stop_with_parent()
     if options.first_chat is None:
         await App(configuration, registry, logger, share_port=share_port).run()
         return EXIT_OK
@@ -112,12 +114,19 @@ async def _talk(app: App, first_chat: FirstChat, logger: HoldingLogger, *, once:
             app.stop()
 
 
-async def _serve_workers(configuration: Configuration, options: ServeOptions, logger: Logger) -> int:
+async def _serve_workers(
+    configuration: Configuration, registry: Registry, options: ServeOptions, logger: Logger
+) -> int:
     settings = configuration.settings
     if options.first_chat is not None:
         raise ConfigurationError(["--hello and --once go with one process: leave out --workers and EP_WORKERS"])
+    # Made for its checks only: what is wrong is told once, here, rather than by each worker.
+    App(configuration, registry, logger)
     with reserved_port(settings.listen) as address:
         logger.info("serving_with_workers", address=address, workers=settings.workers)
         environ = {**os.environ, **options.overrides, WORKER_VARIABLE: "1", "EP_LISTEN": address}
-        arguments = ["serve", "--env-file", str(options.env_file)]
-        return await Workers(settings.workers, arguments, environ, settings.drain_seconds, logger).run()
+        arguments = ["serve", *(["--env-file", str(options.env_file)] if options.env_file.exists() else [])]
+        workers = Workers(
+            settings.workers, arguments, environ, settings.drain_seconds, logger, hopeless=EXIT_CONFIGURATION
+        )
+        return await workers.run()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from execution_platform.server.listening import check_address, family_of
 from execution_platform.server.telemetry import Logger
 
-__all__ = ["Workers", "reserved_port"]
+__all__ = ["Workers", "reserved_port", "stop_with_parent"]
 
 #: Seconds before a worker that died is started again, so that one that cannot live does not eat the machine.
 _RESTART_SECONDS = 1.0
@@ -42,6 +43,19 @@ def reserved_port(listen: str) -> Iterator[str]:
         yield f"{listen.rpartition(':')[0]}:{port}"
 
 
+def stop_with_parent() -> None:
+    """Take the parent's end for a signal to stop: it holds the other end of standard input, and writes nothing."""
+    loop = asyncio.get_running_loop()
+    file = sys.stdin.fileno()
+
+    def look() -> None:
+        if not os.read(file, 1024):
+            loop.remove_reader(file)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(file, look)
+
+
 class Workers:
     """The worker processes of one parent.
 
@@ -51,31 +65,58 @@ class Workers:
         environ: their environment.
         drain_seconds: what a worker gets to finish its chats.
         logger: for what happens to workers.
+        hopeless: exit status of a worker after which another one would end the same way.
     """
 
     def __init__(
-        self, count: int, arguments: Sequence[str], environ: Mapping[str, str], drain_seconds: float, logger: Logger
+        self,
+        count: int,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        drain_seconds: float,
+        logger: Logger,
+        *,
+        hopeless: int,
     ) -> None:
         self._count = count
         self._environ = dict(environ)
         self._arguments = list(arguments)
         self._drain_seconds = drain_seconds
         self._logger = logger
+        self._hopeless = hopeless
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
-        """Run the workers until SIGTERM or SIGINT. Returns the exit status: 0 if every worker ended well."""
+        """Run the workers until SIGTERM or SIGINT. A second signal ends the process, and with it the workers, at once.
+
+        Returns:
+            The exit status: 0 if every worker ended well.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._on_signal)
         statuses = await asyncio.gather(*(self._keep(number) for number in range(self._count)))
         return max(statuses)
+
+    def _on_signal(self) -> None:
+        self._stopping.set()
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
 
     async def _keep(self, number: int) -> int:
         """Keep one worker running until told to stop. Returns its last exit status."""
         while True:
+            # A session of its own: Ctrl-C is for the parent, and a worker would take the parent's word as its second.
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "execution_platform.server", *self._arguments, env=self._environ
+                sys.executable,
+                "-m",
+                "execution_platform.server",
+                *self._arguments,
+                env=self._environ,
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
             )
             self._logger.info("worker_started", worker=number, pid=process.pid)
             status = await self._wait(process)
@@ -83,6 +124,9 @@ class Workers:
                 # One that was told to end before it served knew no better way yet.
                 return 0 if status == -signal.SIGTERM else abs(status)
             self._logger.error("worker_died", worker=number, pid=process.pid, status=status)
+            if status == self._hopeless:
+                self._stopping.set()
+                return status
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _RESTART_SECONDS)
                 return abs(status)
