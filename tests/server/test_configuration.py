@@ -107,6 +107,38 @@ def test_variable_that_nobody_reads_is_told_with_the_nearest() -> None:
     assert warnings == ("EP_KEYED_APIKEY is not a setting; did you mean EP_KEYED_API_KEY?",)
 
 
+def test_an_odd_line_of_the_file_is_told_without_its_text(tmp_path: Path) -> None:
+    """A line that is no NAME=value is named by its number, not by its text, and the other lines count all the same."""
+    file = tmp_path / "settings"
+    file.write_text(
+        '# ours\nexport EP_DRAIN_SECONDS = 5\nmade up\nEP_KEYED_API_KEY="made-up\n\nEP_WORKERS=2 # two\n',
+        encoding="utf-8",
+    )
+    configuration = load(SPECS, {}, file)
+    assert (configuration.settings.drain_seconds, configuration.settings.workers) == (5, 2)
+    assert [warning.partition(" is passed over")[0] for warning in configuration.warnings] == [
+        f"{file}, line 3",
+        f"{file}, line 4",
+    ]
+    assert "made" not in "".join(configuration.warnings)
+
+
+def test_a_file_from_another_system_is_read(tmp_path: Path) -> None:
+    """A byte order mark and CRLF change no name and no value."""
+    file = tmp_path / "settings"
+    file.write_bytes(b"\xef\xbb\xbfEP_DRAIN_SECONDS=5\r\nEP_KEYED_API_KEY=made-up\r\n")
+    configuration = load(SPECS, {}, file)
+    assert (configuration.settings.drain_seconds, configuration.warnings) == (5, ())
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are told with file and line."""
+    file = tmp_path / "settings"
+    file.write_bytes(b"EP_DRAIN_SECONDS=5\nEP_KEYED_API_KEY=\xff\n")
+    with pytest.raises(ConfigurationError, match="settings, line 2: is not UTF-8"):
+        load(SPECS, {}, file)
+
+
 def test_the_clients_variables_are_known() -> None:
     """Variables of the command line that serve does not read give no warning, for both run in one environment."""
     clients = ("EP_TARGET", "EP_TOKEN", "EP_TLS", "EP_CA", "EP_CERT", "EP_KEY")

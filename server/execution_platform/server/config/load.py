@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec, Timeouts
@@ -67,22 +68,41 @@ def load(
         ConfigurationError: something is wrong; it names everything that is.
     """
     specs = list(specs)
-    values = _merged(environ, env_file, overrides or {})
+    warnings: list[str] = []
+    values = _merged(environ, _file_values(env_file, warnings), overrides or {})
     problems: list[str] = []
     settings = _settings(values, problems)
     timeouts = Timeouts(connect=settings.provider_connect_seconds, read=settings.provider_read_seconds)
     providers = {spec.name: _provider(spec, values, timeouts, problems) for spec in specs}
     if problems:
         raise ConfigurationError(problems)
-    return Configuration(settings, providers, tuple(_unread(values, specs)))
+    return Configuration(settings, providers, (*warnings, *_unread(values, specs)))
 
 
-def _merged(environ: Mapping[str, str], env_file: Path | None, overrides: Mapping[str, str]) -> dict[str, str]:
-    from_file = dotenv_values(env_file, interpolate=False) if env_file is not None and env_file.is_file() else {}
-    merged = {name: value for name, value in from_file.items() if value is not None}
-    merged.update(environ)
-    merged.update(overrides)
+def _merged(environ: Mapping[str, str], from_file: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+    merged = {**from_file, **environ, **overrides}
     return {name: value for name, value in merged.items() if name.startswith(PREFIX)}
+
+
+def _file_values(env_file: Path | None, warnings: list[str]) -> dict[str, str]:
+    """Return what a file says. Raises ConfigurationError if it is there and cannot be read."""
+    if env_file is None or not env_file.exists() or env_file.is_dir():
+        return {}
+    try:
+        text = env_file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError([f"{env_file}: cannot be read: {(error.strerror or str(error)).lower()}"]) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigurationError([f"{env_file}, line {line}: is not UTF-8"]) from None
+    values: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            # Without the line itself: it may hold a key.
+            warnings.append(f"{env_file}, line {binding.original.line} is passed over: write it as NAME=value")
+        elif binding.key is not None and binding.value is not None:
+            values[binding.key] = binding.value
+    return values
 
 
 def _settings(values: Mapping[str, str], problems: list[str]) -> Settings:
