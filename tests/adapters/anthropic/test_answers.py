@@ -586,3 +586,13 @@ def test_unknown_events_without_end_are_told_of_once() -> None:
     answer = streamed(START, *many, *text(0, "hi"), delta(), STOP)
     assert json.loads(answer.finished.provider_metadata_json) == {"events": many[:2]}
     assert [notice.code for notice in answer.notices] == [chat_pb2.NOTICE_CODE_PROVIDER_WARNING]
+
+
+def test_what_only_the_first_usage_says_within_an_object_is_kept() -> None:
+    """A split of cache writes that tells more than is known stays with the answer; one that is known does not."""
+    split = {"ephemeral_5m_input_tokens": 3, "ephemeral_1d_input_tokens": 4}
+    for told, kept in ((split, {"usage_before": {"cache_creation": split}}), ({"ephemeral_5m_input_tokens": 3}, None)):
+        usage = {"input_tokens": 1, "output_tokens": 1, "cache_creation_input_tokens": 7, "cache_creation": told}
+        start = {**START, "message": {**START["message"], "usage": usage}}
+        metadata = streamed(start, *text(0, "x"), delta(), STOP).finished.provider_metadata_json
+        assert (json.loads(metadata) if metadata else None) == kept

@@ -51,6 +51,12 @@ _KNOWN = frozenset(
     }
 )
 
+#: Of those that are objects and do not all come again, the members that reach a field.
+_KNOWN_INSIDE = {
+    "cache_creation": frozenset({"ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"}),
+    "output_tokens_details": frozenset({"thinking_tokens"}),
+}
+
 
 class Tally:
     """Collects the usage of one answer. Each telling replaces, member by member, what was told before."""
@@ -102,7 +108,9 @@ class Tally:
 
     def unplaced_json(self) -> str:
         """Return what earlier usage objects said, the last one does not repeat, and no field has."""
-        return object_json(rest_of({key: raw for key, raw in self._told.items() if key not in self._last}, _KNOWN))
+        earlier = {key: raw for key, raw in self._told.items() if key not in self._last}
+        known = {key for key in _KNOWN if fields_if_any(earlier.get(key)).keys() <= _KNOWN_INSIDE.get(key, frozenset())}
+        return object_json(rest_of(earlier, known | (_KNOWN - _KNOWN_INSIDE.keys())))
 
     def _billed_apart(self) -> list[Fields]:
         """Return the iterations that the top-level figures leave out.
