@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.testing import Answer, check_stream
+from execution_platform.client.fold import Fold
 from execution_platform.v1 import chat_pb2, content_pb2
 
 Block = content_pb2.ContentBlock
@@ -250,3 +251,47 @@ def test_many_log_probabilities_come_in_small_events() -> None:
     answer = read(writer)
     assert answer.text() == "the answer"
     assert answer.logprobs[index] == [*tokens, tokens[0]]
+
+
+@pytest.mark.parametrize("at", ["start", "stop"])
+def test_large_metadata_of_a_block_comes_in_pieces(at: str) -> None:
+    """Metadata above 1 MiB, told at a block's start or at its stop, joins to itself from events below 1 MiB."""
+    metadata = f'{{"k":"{"x" * 3_000_000}"}}'
+    writer = AnswerWriter("demo")
+    index = writer.open(Block(text=content_pb2.TextBlock(), provider_metadata_json=metadata if at == "start" else ""))
+    writer.stop(index, metadata if at == "stop" else None)
+    assert read(writer).blocks[0].provider_metadata_json == metadata
+
+
+def test_metadata_at_the_stop_replaces_large_metadata_of_the_start() -> None:
+    """What is told at a block's stop holds, however large what was told at its start."""
+    writer = AnswerWriter("demo")
+    index = writer.open(Block(text=content_pb2.TextBlock(), provider_metadata_json=f'{{"k":"{"x" * 300_000}"}}'))
+    writer.stop(index, '{"k":1}')
+    assert read(writer).blocks[0].provider_metadata_json == '{"k":1}'
+
+
+def test_large_metadata_of_the_answer_comes_in_pieces_before_finished() -> None:
+    """The end's metadata above 1 MiB joins to itself, by the kit as by the client's fold."""
+    metadata = f'{{"k":"{"x" * 3_000_000}"}}'
+    writer = AnswerWriter("demo")
+    writer.begin(chat_pb2.Started())
+    finished = chat_pb2.Finished(reason=chat_pb2.FINISH_REASON_STOP, provider_metadata_json=metadata)
+    writer.emit_all([chat_pb2.ChatEvent(finished=finished)])
+    events = writer.take()
+    fold = Fold()
+    fold.add_all(events)
+    assert fold.response.finished.provider_metadata_json == metadata
+    answer = check_stream([events])
+    assert answer.finished is not None
+    assert answer.finished.provider_metadata_json == metadata
+
+
+def test_large_metadata_of_a_block_is_folded() -> None:
+    """The client's fold joins a block's metadata as the kit does."""
+    metadata = f'{{"k":"{"x" * 3_000_000}"}}'
+    writer = AnswerWriter("demo")
+    writer.whole(Block(text=content_pb2.TextBlock(text="a"), provider_metadata_json=metadata))
+    fold = Fold()
+    fold.add_all(writer.take())
+    assert fold.response.message.content[0].provider_metadata_json == metadata

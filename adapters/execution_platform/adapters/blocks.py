@@ -38,6 +38,7 @@ class AnswerWriter:
         self._halves: dict[tuple[int, str], str] = {}
         self._begun = False
         self._early: list[Event] = []
+        self._large_metadata: dict[int, str] = {}
 
     def take(self) -> list[Event]:
         """Return the events since the last call, and forget them."""
@@ -70,11 +71,15 @@ class AnswerWriter:
 
     def emit(self, event: Event) -> None:
         """Add an event that is not about a block."""
+        if event.HasField("finished") and len(event.finished.provider_metadata_json) > _PIECE:
+            self._metadata(event.finished.provider_metadata_json)
+            event.finished.provider_metadata_json = ""
         self._events.append(event)
 
     def emit_all(self, events: Iterable[Event]) -> None:
         """Add events that are not about blocks."""
-        self._events.extend(events)
+        for event in events:
+            self.emit(event)
 
     def open(self, block: content_pb2.ContentBlock) -> int:
         """Start a block; what it already holds stays whole. Returns its index.
@@ -85,6 +90,9 @@ class AnswerWriter:
         self._next_index += 1
         self._open.add(index)
         rest = list(_cut_large(block))
+        if len(block.provider_metadata_json) > _PIECE:
+            self._large_metadata[index] = block.provider_metadata_json
+            block.provider_metadata_json = ""
         block.index = index
         block.family = self._family
         self._events.append(Event(block_started=chat_pb2.BlockStarted(block=block)))
@@ -159,7 +167,12 @@ class AnswerWriter:
         self._flush_halves(index)
         self._open.remove(index)
         stopped = chat_pb2.BlockStopped(index=index)
-        if provider_metadata_json is not None:
+        large = self._large_metadata.pop(index, None)
+        if provider_metadata_json is None:
+            provider_metadata_json = large
+        if provider_metadata_json is not None and len(provider_metadata_json) > _PIECE:
+            self._metadata(provider_metadata_json, index)
+        elif provider_metadata_json is not None:
             stopped.provider_metadata_json = provider_metadata_json
         self._events.append(Event(block_stopped=stopped))
 
@@ -176,6 +189,13 @@ class AnswerWriter:
     def block_count(self) -> int:
         """How many blocks have been started."""
         return self._next_index
+
+    def _metadata(self, json: str, index: int | None = None) -> None:
+        for piece in _text_pieces(json):
+            delta = chat_pb2.MetadataDelta(provider_metadata_json=piece)
+            if index is not None:
+                delta.index = index
+            self._events.append(Event(metadata_delta=delta))
 
     def _delta(self, delta: Delta) -> None:
         self._events.append(Event(block_delta=delta))

@@ -101,6 +101,7 @@ class _StreamChecker:
         self._exact_usage = exact_usage
         self._family = family
         self._open: set[int] = set()
+        self._metadata: dict[int | None, list[str]] = {}
 
     def take(self, event: chat_pb2.ChatEvent) -> None:
         kind = event.WhichOneof("event")
@@ -129,6 +130,8 @@ class _StreamChecker:
             case "notice":
                 require(event.notice.code, "a notice has a code")
                 self.answer.notices.append(event.notice)
+            case "metadata_delta":
+                self._metadata_delta(event.metadata_delta)
             case "provider_event":
                 require(event.provider_event.provider, "a provider event names its provider")
                 self.answer.provider_events.append(event.provider_event)
@@ -180,10 +183,20 @@ class _StreamChecker:
     def _block_stopped(self, stopped: chat_pb2.BlockStopped) -> None:
         require(stopped.index in self._open, f"block {stopped.index} stops but is not open")
         self._open.remove(stopped.index)
+        at = f"block {stopped.index}: provider_metadata_json"
+        pieces = self._metadata.pop(stopped.index, None)
         if stopped.HasField("provider_metadata_json"):
-            at = f"block {stopped.index}: provider_metadata_json"
-            _require_json(stopped.provider_metadata_json, at, of=dict)
-            self.answer.blocks[stopped.index].provider_metadata_json = stopped.provider_metadata_json
+            require(pieces is None, f"{at} comes in pieces and whole")
+            pieces = [stopped.provider_metadata_json]
+        if pieces is not None:
+            metadata = "".join(pieces)
+            _require_json(metadata, at, of=dict)
+            self.answer.blocks[stopped.index].provider_metadata_json = metadata
+
+    def _metadata_delta(self, delta: chat_pb2.MetadataDelta) -> None:
+        index = delta.index if delta.HasField("index") else None
+        require(index is None or index in self._open, f"metadata of block {index}, which is not open")
+        self._metadata.setdefault(index, []).append(delta.provider_metadata_json)
 
     def _usage(self, usage: usage_pb2.Usage, where: str) -> None:
         seen: set[bytes] = set()
@@ -207,6 +220,10 @@ class _StreamChecker:
         require(finished.reason, "finished has a reason; OTHER where the provider's word is not known")
         for name in ("attempts", "timing"):
             require(not _has(finished, name), f"finished.{name} is the server's to fill")
+        pieces = self._metadata.pop(None, None)
+        require(not (pieces and finished.provider_metadata_json), "finished's metadata comes in pieces and whole")
+        if pieces:
+            finished.provider_metadata_json = "".join(pieces)
         _require_json(finished.provider_metadata_json, "finished.provider_metadata_json", of=dict)
         for line in finished.cost.lines:
             stated = line.source == usage_pb2.COST_SOURCE_PROVIDER

@@ -33,6 +33,8 @@ class Fold:
         self._logprobs: dict[int, chat_pb2.BlockLogprobs] = {}
         # A protobuf field is copied whole by every +=, so pieces wait here, by block and field, until they are read.
         self._growing: dict[tuple[int, str], _Growing] = {}
+        # Pieces of metadata, by block; None: the answer's.
+        self._metadata: dict[int | None, list[str]] = {}
 
     @property
     def response(self) -> chat_pb2.CompleteChatResponse:
@@ -90,6 +92,12 @@ class Fold:
                 self._add_provider_event(event.provider_event)
             case "finished":
                 self._response.finished.CopyFrom(event.finished)
+                if pieces := self._metadata.pop(None, None):
+                    self._response.finished.provider_metadata_json = "".join(pieces)
+            case "metadata_delta":
+                delta = event.metadata_delta
+                index = delta.index if delta.HasField("index") else None
+                self._metadata.setdefault(index, []).append(delta.provider_metadata_json)
             case "failed":
                 self.failed = event.failed
             case _:
@@ -147,9 +155,11 @@ class Fold:
         block.states.append(state)
 
     def _stop(self, stopped: chat_pb2.BlockStopped) -> None:
+        pieces = self._metadata.pop(stopped.index, None)
         if stopped.HasField("provider_metadata_json"):
-            block = self._response.message.content[stopped.index]
-            block.provider_metadata_json = stopped.provider_metadata_json
+            pieces = [stopped.provider_metadata_json]
+        if pieces is not None:
+            self._response.message.content[stopped.index].provider_metadata_json = "".join(pieces)
 
     def _add_logprobs(self, delta: chat_pb2.BlockDelta) -> None:
         tokens = self._logprobs.get(delta.index)

@@ -1081,6 +1081,7 @@ class ChatEvent(_message.Message):
     PROVIDER_EVENT_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    METADATA_DELTA_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Number of the event within its stream, from 1."""
     @_builtins.property
@@ -1127,6 +1128,10 @@ class ChatEvent(_message.Message):
     def failed(self) -> Global___Failed:
         """The chat failed. Terminal."""
 
+    @_builtins.property
+    def metadata_delta(self) -> Global___MetadataDelta:
+        """Piece of a provider_metadata_json that is too large for one event."""
+
     def __init__(
         self,
         *,
@@ -1142,12 +1147,13 @@ class ChatEvent(_message.Message):
         provider_event: Global___ProviderEvent | None = ...,
         finished: Global___Finished | None = ...,
         failed: Global___Failed | None = ...,
+        metadata_delta: Global___MetadataDelta | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_delta", b"block_delta", "block_started", b"block_started", "block_stopped", b"block_stopped", "event", b"event", "failed", b"failed", "finished", b"finished", "heartbeat", b"heartbeat", "notice", b"notice", "provider_event", b"provider_event", "route_changed", b"route_changed", "started", b"started", "usage_updated", b"usage_updated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_delta", b"block_delta", "block_started", b"block_started", "block_stopped", b"block_stopped", "event", b"event", "failed", b"failed", "finished", b"finished", "heartbeat", b"heartbeat", "metadata_delta", b"metadata_delta", "notice", b"notice", "provider_event", b"provider_event", "route_changed", b"route_changed", "started", b"started", "usage_updated", b"usage_updated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_delta", b"block_delta", "block_started", b"block_started", "block_stopped", b"block_stopped", "event", b"event", "failed", b"failed", "finished", b"finished", "heartbeat", b"heartbeat", "notice", b"notice", "provider_event", b"provider_event", "route_changed", b"route_changed", "sequence", b"sequence", "started", b"started", "usage_updated", b"usage_updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_delta", b"block_delta", "block_started", b"block_started", "block_stopped", b"block_stopped", "event", b"event", "failed", b"failed", "finished", b"finished", "heartbeat", b"heartbeat", "metadata_delta", b"metadata_delta", "notice", b"notice", "provider_event", b"provider_event", "route_changed", b"route_changed", "sequence", b"sequence", "started", b"started", "usage_updated", b"usage_updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["block_delta", "block_started", "block_stopped", "started", "usage_updated", "route_changed", "notice", "heartbeat", "provider_event", "finished", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["block_delta", "block_started", "block_stopped", "started", "usage_updated", "route_changed", "notice", "heartbeat", "provider_event", "finished", "failed", "metadata_delta"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1436,6 +1442,36 @@ class BlockStopped(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_metadata_json) -> _WhichOneofReturnType__provider_metadata_json | None: ...
 
 Global___BlockStopped: _TypeAlias = BlockStopped  # noqa: Y015
+
+@_typing.final
+class MetadataDelta(_message.Message):
+    """Piece of a provider_metadata_json that is too large for one event. The pieces, joined, are what the block's
+    block_stopped or, without an index, the answer's finished would hold; those come without it then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    PROVIDER_METADATA_JSON_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """The block. Absent: the answer."""
+    provider_metadata_json: _builtins.str
+    """The piece."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+        provider_metadata_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index", "provider_metadata_json", b"provider_metadata_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___MetadataDelta: _TypeAlias = MetadataDelta  # noqa: Y015
 
 @_typing.final
 class UsageUpdated(_message.Message):
