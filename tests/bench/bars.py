@@ -60,6 +60,12 @@ def bars_of(rows: Sequence[Row], held: Sequence[Held], growth: Growth) -> list[B
             1.5,
             "ms",
         ),
+        Bar(
+            "client + gateway CPU to the direct SDK, stream of 50 ready chunks",
+            _chat(ours, Shape.READY, lambda row: row.client_and_proxy_to_direct),
+            1.0,
+            "x",
+        ),
         Bar("client + gateway CPU to the direct SDK, worst of the streams", max(ratios, default=None), 1.0, "x"),
         *_held_bars(held),
         Bar("memory added a request that has ended", _kib_a_request(growth), _FLAT_KIB, "KiB"),
