@@ -43,7 +43,7 @@ _MODELS = {Format.CHAT: "gpt-4-bench-", Format.RESPONSES: "gpt-bench-", Format.M
 
 #: Members that every chunk of Chat Completions repeats.
 _CHAT = {
-    "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
+    "id": "chatcmpl-made-up-of-the-bench-00000000",
     "object": "chat.completion.chunk",
     "created": 1763510400,
     "service_tier": "default",
