@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
-from execution_platform.adapters.fields import Fields, elements_if_any, fields_of, is_told
+from execution_platform.adapters.fields import Fields, elements_if_any, fields_of, is_told, object_json, rest_of
 from execution_platform.adapters.openai_api.chat.calls import ToolCalls
 from execution_platform.adapters.openai_api.chat.citations import annotation, reference, sources
 from execution_platform.adapters.openai_api.chat.leftovers import Leftovers
@@ -141,6 +141,9 @@ class MessageBlocks:
             self.text(words_of(part.get("text")))
             for source in elements_if_any(part.get("annotations")):
                 self._add_annotation(source)
+            rest = rest_of(part, {"type", "text", "annotations"})
+            if rest:
+                self.rest.add("content", msgspec.Raw(object_json(rest).encode()))
         elif kind in {"thinking", "reasoning"}:
             self._reasoning.part(raw)
         elif kind == "refusal":

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from execution_platform.adapters.fields import fields_if_any
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.chat.calls import LEGACY_CALL
 from execution_platform.adapters.openai_api.chat.content import Part, Parts, as_content
@@ -175,7 +176,7 @@ class _Messages:
             code = chat_pb2.NOTICE_CODE_PARAM_ADJUSTED
             self._notices.add(code, f"{field}.tool_call.arguments_text", "free text is sent as JSON here")
         if extra is not None:
-            function |= msgspec.json.decode(extra, type=dict[str, msgspec.Raw])
+            function |= fields_if_any(extra)
         return written | {"type": "function", "function": function}
 
     def _call_id(self, call_id: str) -> str:

@@ -7,14 +7,26 @@ from dataclasses import dataclass, field
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
-from execution_platform.adapters.fields import Fields, elements_if_any, fields_of, object_json, value_of
+from execution_platform.adapters.fields import (
+    Fields,
+    elements_if_any,
+    fields_of,
+    is_told,
+    object_json,
+    text_of,
+    value_of,
+)
+from execution_platform.adapters.openai_api.chat.citations import reference
 from execution_platform.adapters.openai_api.chat.pieces import plain, words_of
 from execution_platform.v1 import content_pb2
 
-__all__ = ["SIGNATURE", "ReasoningBlocks"]
+__all__ = ["ENCRYPTED_SUMMARY", "SIGNATURE", "ReasoningBlocks"]
 
 #: Kind of the state that signs a piece of reasoning.
 SIGNATURE = "signature"
+
+#: Type of the words that Databricks encrypts, within a ``reasoning`` part.
+ENCRYPTED_SUMMARY = "summary_encrypted_text"
 
 Logprobs = list[content_pb2.TokenLogprob]
 
@@ -28,12 +40,14 @@ class _Open:
         key: what tells one piece of ``reasoning_details`` from another; empty for reasoning that is plain text.
         metadata: what the pieces said besides their text and signature.
         told: the metadata with which the block was started.
+        length: how many characters of its text are out.
     """
 
     index: int
     key: tuple[str, ...]
     metadata: Fields = field(default_factory=dict)
     told: str = ""
+    length: int = 0
 
 
 class ReasoningBlocks:
@@ -74,13 +88,38 @@ class ReasoningBlocks:
         part = fields_of(raw)
         kind = plain(part.get("type"))
         inner = part.pop("thinking" if kind == "thinking" else "summary", None)
-        if isinstance(value_of(inner), str):
-            self._append((kind,), part, words_of(inner), None, is_summary=kind == "reasoning")
+        signature = part.pop("signature", None)
+        if isinstance(value_of(inner), str) or is_told(signature):
+            self._append((kind,), part, text_of(inner), None, is_summary=kind == "reasoning")
         for element in elements_if_any(inner):
-            piece = fields_of(element)
+            self._element(kind, part, element)
+        if is_told(signature):
+            self._append((kind,), {}, "", signature, is_summary=kind == "reasoning")
+
+    def _element(self, kind: str, part: Fields, raw: msgspec.Raw) -> None:
+        """Append what such a part holds: words, sources (Mistral), encrypted words (Databricks), or newer things."""
+        piece = fields_of(raw)
+        inner = plain(piece.get("type"))
+        if is_told(piece.get("text")) or inner in {"", "text", "summary_text"}:
             self._append(
                 (kind,), part, words_of(piece.get("text")), piece.get("signature"), is_summary=kind == "reasoning"
             )
+        elif inner == "reference":
+            block = self._block((kind,), is_summary=False, metadata=part)
+            for citation in reference(raw, block.length):
+                self._writer.citation(block.index, citation)
+        elif inner == ENCRYPTED_SUMMARY:
+            self.close()
+            redacted = content_pb2.RedactedThinkingBlock(
+                data=words_of(piece.pop("data", None)).encode("utf-8", "replace")
+            )
+            metadata = object_json({**part, "summary": [piece]})
+            self._writer.whole(content_pb2.ContentBlock(redacted_thinking=redacted, provider_metadata_json=metadata))
+        else:
+            self.close()
+            said = object_json({**part, "thinking" if kind == "thinking" else "summary": [raw]})
+            opaque = content_pb2.OpaqueBlock(type=f"reasoning.{inner}", json=said)
+            self._writer.whole(content_pb2.ContentBlock(opaque=opaque))
 
     def close_text(self) -> None:
         """End reasoning that came as text: something else begins."""
@@ -107,6 +146,7 @@ class ReasoningBlocks:
         signed = words_of(signature)
         block = self._block(key, is_summary=is_summary, metadata=metadata)
         if text:
+            block.length += len(text)
             self._writer.thinking(block.index, text)
         if signed:
             self._writer.state(block.index, SIGNATURE, signed.encode("utf-8", "replace"))

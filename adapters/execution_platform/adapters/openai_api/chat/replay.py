@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from execution_platform.adapters.fields import elements_if_any, fields_if_any
 from execution_platform.adapters.notices import Notices
-from execution_platform.adapters.openai_api.chat.reasoning import SIGNATURE
+from execution_platform.adapters.openai_api.chat.reasoning import ENCRYPTED_SUMMARY, SIGNATURE
 from execution_platform.adapters.openai_api.dialect import Dialect
 from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import content_pb2
@@ -74,14 +75,18 @@ class ReasoningReplay:
             written = dict(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]))
         if kind == "redacted_thinking":
             data = block.redacted_thinking.data.decode("utf-8", "replace")
+            if self._dialect.reasoning_replay == "content":
+                inner = [fields_if_any(each) for each in elements_if_any(written.pop("summary", None))]
+                summary = [{"type": ENCRYPTED_SUMMARY} | (inner[0] if inner else {}) | {"data": data}]
+                return {"type": "reasoning"} | written | {"summary": summary}
             return {"type": "reasoning.encrypted"} | written | {"data": data}
         signatures = [state.data.decode("utf-8", "replace") for state in block.states if state.kind == SIGNATURE]
         if self._dialect.reasoning_replay == "content":
             return _content_part(block.thinking, written, signatures)
-        summary = block.thinking.is_summary
-        default = {"type": "reasoning.summary" if summary else "reasoning.text"}
+        is_summary = block.thinking.is_summary
+        default = {"type": "reasoning.summary" if is_summary else "reasoning.text"}
         # A piece that came as plain text has no metadata, one that only signs has no text.
-        words = {"summary" if summary else "text": block.thinking.text} if block.thinking.text else {}
+        words = {"summary" if is_summary else "text": block.thinking.text} if block.thinking.text else {}
         return default | written | words | ({"signature": "".join(signatures)} if signatures else {})
 
 
@@ -91,4 +96,5 @@ def _content_part(thinking: content_pb2.ThinkingBlock, written: dict[str, Any], 
         if signatures:
             summary["signature"] = "".join(signatures)
         return {"type": "reasoning"} | written | {"summary": [summary]}
-    return {"type": "thinking"} | written | {"thinking": [{"type": "text", "text": thinking.text}]}
+    signed = {"signature": "".join(signatures)} if signatures else {}
+    return {"type": "thinking"} | written | {"thinking": [{"type": "text", "text": thinking.text}]} | signed

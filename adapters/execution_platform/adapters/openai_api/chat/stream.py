@@ -93,6 +93,7 @@ class ChatTranslation:
         self._matched: str | None = None
         self._usage: usage_pb2.Usage | None = None
         self._usage_raw = b""
+        self._choice_usage: msgspec.Raw | None = None
         self._cost: usage_pb2.Cost | None = None
         self._tier = ""
         self._ending: chat_pb2.Finished | None = None
@@ -202,7 +203,8 @@ class ChatTranslation:
             for choice in choices:
                 self._choice(choice)
             self._keep(chunk)
-            self._tell_usage(usage)
+            self._tell_usage(usage if is_told(usage) else self._choice_usage)
+            self._choice_usage = None
         else:
             self._tell_usage(usage)
             self._fail(error)
@@ -238,11 +240,12 @@ class ChatTranslation:
             return
         # Where both are there, the message repeats what the deltas have told.
         delta, message = choice.pop("delta", None), choice.pop("message", None)
-        told = fields_if_any(delta) if delta is not None or self._writer.block_count else fields_if_any(message)
+        streamed = is_told(delta)
+        told = fields_if_any(delta) if streamed or self._writer.block_count else fields_if_any(message)
         repeated = choice.pop("text", None)  # Together, as in the old completions API
         if repeated is not None and bytes(repeated) != bytes(told.get("content", b"")):
             choice["text"] = repeated
-        self._message.add(told, choice.pop("logprobs", None), whole=delta is None)
+        self._message.add(told, choice.pop("logprobs", None), whole=not streamed)
         self._end_choice(choice)
 
     def _end_choice(self, choice: Fields) -> None:
@@ -253,6 +256,7 @@ class ChatTranslation:
             self._failure = self._failure or failure_of_word(self._word)
         if isinstance(value_of(choice.get("stop_reason")), str):  # vLLM; otherwise it is the number of a token
             self._matched = plain(choice.pop("stop_reason"))
+        self._choice_usage = choice.pop("usage", None)  # Moonshot
         for key, value in choice.items():
             self._choice_rest.add(key, value)
 

@@ -51,8 +51,8 @@ def usage_of(raw: msgspec.Raw, dialect: Dialect) -> usage_pb2.Usage:
     told = decode_json(bytes(raw))
     items = UsageItems()
     if isinstance(told, dict):
-        _add_input(items, told, dialect)
-        _add_output(items, told)
+        cached = _add_input(items, told, dialect)
+        _add_output(items, told, cached)
         _add_calls(items, told)
     usage = items.usage(bytes(raw).decode("utf-8", "replace"))
     usage.service_tier = plain(fields_if_any(raw).get("service_tier"))
@@ -102,7 +102,8 @@ def _details(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _add_input(items: UsageItems, told: Mapping[str, Any], dialect: Dialect) -> None:
+def _add_input(items: UsageItems, told: Mapping[str, Any], dialect: Dialect) -> int:
+    """Add what went in. Returns how much of it the cache had to do with."""
     details = _details(told, "prompt_tokens_details")
     prompt = _count(told, "prompt_tokens")
     read = (
@@ -133,6 +134,7 @@ def _add_input(items: UsageItems, told: Mapping[str, Any], dialect: Dialect) -> 
         modality=content_pb2.MODALITY_AUDIO,
         unit=usage_pb2.USAGE_UNIT_SECOND,
     )
+    return read + written
 
 
 def _cache_is_outside(told: Mapping[str, Any], prompt: int, read: int, written: int, dialect: Dialect) -> bool:
@@ -141,7 +143,9 @@ def _cache_is_outside(told: Mapping[str, Any], prompt: int, read: int, written: 
         return False
     if dialect.cached_outside or max(read, written) > prompt:
         return True
-    return _count(told, "total_tokens") == prompt + cached + _count(told, "completion_tokens")
+    reasoning, beyond = _reasoning(told), _beyond(told)
+    # What is as much as the reasoning is taken for that: servers leave it out of the answer more often.
+    return beyond == cached + reasoning or (beyond == cached and beyond != reasoning)
 
 
 def _add_written(items: UsageItems, told: Mapping[str, Any], written: int) -> None:
@@ -152,11 +156,10 @@ def _add_written(items: UsageItems, told: Mapping[str, Any], written: int) -> No
     items.add(usage_pb2.USAGE_KIND_CACHE_WRITE, written)
 
 
-def _add_output(items: UsageItems, told: Mapping[str, Any]) -> None:
+def _add_output(items: UsageItems, told: Mapping[str, Any], cached: int) -> None:
     details = _details(told, "completion_tokens_details")
-    completion = _count(told, "completion_tokens")
-    reasoning = _count(details, "reasoning_tokens") or _count(told, "reasoning_tokens")
-    left = completion if _reasoning_is_outside(told, completion, reasoning) else completion - reasoning
+    completion, reasoning = _count(told, "completion_tokens"), _reasoning(told)
+    left = completion if _reasoning_is_outside(told, completion, reasoning, cached) else completion - reasoning
     for key, modality in _MODALITIES:
         part = min(_count(details, key), left)
         items.add(usage_pb2.USAGE_KIND_OUTPUT, part, modality=modality)
@@ -173,11 +176,20 @@ def _add_output(items: UsageItems, told: Mapping[str, Any]) -> None:
     items.add(usage_pb2.USAGE_KIND_REASONING, reasoning)
 
 
-def _reasoning_is_outside(told: Mapping[str, Any], completion: int, reasoning: int) -> bool:
+def _reasoning(told: Mapping[str, Any]) -> int:
+    return _count(_details(told, "completion_tokens_details"), "reasoning_tokens") or _count(told, "reasoning_tokens")
+
+
+def _beyond(told: Mapping[str, Any]) -> int:
+    """Return what the stated total has beyond prompt and answer."""
+    return _count(told, "total_tokens") - _count(told, "prompt_tokens") - _count(told, "completion_tokens")
+
+
+def _reasoning_is_outside(told: Mapping[str, Any], completion: int, reasoning: int, cached: int) -> bool:
     if reasoning > completion:
         return True
-    total = _count(told, "total_tokens")
-    return reasoning > 0 and total >= _count(told, "prompt_tokens") + completion + reasoning
+    beyond = _beyond(told)
+    return 0 < reasoning <= beyond and (beyond == reasoning or beyond != cached)
 
 
 def _add_calls(items: UsageItems, told: Mapping[str, Any]) -> None:
