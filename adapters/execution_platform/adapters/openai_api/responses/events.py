@@ -17,12 +17,12 @@ __all__ = ["DELTAS", "HANDLERS", "Event", "decode_event", "words"]
 
 
 class Event(msgspec.Struct):
-    """The union of what events hold; objects stay raw."""
+    """The union of what events hold; objects stay raw. Without ``output_index`` it is -1."""
 
     type: str = ""
     item_id: str = ""
     delta: Any = None
-    output_index: int = 0
+    output_index: int = -1
     content_index: int = 0
     summary_index: int = 0
     logprobs: Any = None

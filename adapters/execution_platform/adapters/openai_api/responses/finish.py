@@ -122,7 +122,7 @@ def _count_tokens(items: UsageItems, usage: dict[str, Any], *, cached_outside: b
     reasoning = _number(usage.get("output_tokens_details"), "reasoning_tokens")
     cached = read + written
     beyond = _number(usage, "total_tokens") - into - out
-    if not (cached_outside or max(read, written) > into or (cached and beyond in (cached, cached + reasoning))):
+    if not (cached_outside or max(read, written) > into or (cached and _is_beyond(beyond, cached, reasoning))):
         # Where one prefix was both read and written, the two overlap; each is billed, so each is told.
         into -= cached if cached <= into else max(read, written)
     if not (reasoning > out or (reasoning and beyond in (reasoning, cached + reasoning))):
@@ -132,6 +132,11 @@ def _count_tokens(items: UsageItems, usage: dict[str, Any], *, cached_outside: b
     _count_written(items, written, details)
     items.add(usage_pb2.USAGE_KIND_OUTPUT, out)
     items.add(usage_pb2.USAGE_KIND_REASONING, reasoning)
+
+
+def _is_beyond(beyond: int, cached: int, reasoning: int) -> bool:
+    """Tell whether a total has the cached tokens beyond input and output; what fits both is the reasoning."""
+    return beyond == cached + reasoning or (beyond == cached and beyond != reasoning)
 
 
 def _count_written(items: UsageItems, written: int, details: Any) -> None:

@@ -68,6 +68,25 @@ class OutputItems:
         elif item.kind not in ("message", "reasoning", *CALLS, *OUTPUTS):
             self._open_opaque(item)
 
+    def place_of(self, item_id: str, raw: msgspec.Raw) -> int:
+        """Return the index of an item of which the server does not tell it.
+
+        Args:
+            item_id: as an event about a part of the item says it.
+            raw: the item, if the event holds it: one that is not known yet comes after the others.
+        """
+        fields = fields_if_any(raw)
+        item_id = item_id or clean_text(fields.get("id"))
+        found = next((index for index, item in self._items.items() if item_id and item.id == item_id), None)
+        if found is None and fields.get("call_id"):
+            call_id = bytes(fields["call_id"])
+            calls = ((index, item.fields.get("call_id")) for index, item in self._items.items() if not item.done)
+            found = next((index for index, told in calls if told is not None and bytes(told) == call_id), None)
+        if found is not None:
+            return found
+        last = max(self._items, default=-1)
+        return last + 1 if fields else max(last, 0)
+
     def part(self, index: int, group: str, position: int, kind: str, item_id: str = "") -> Part:
         """Return a part, begun if need be. ``group`` is content or summary."""
         item = self._items.get(index)
@@ -94,6 +113,19 @@ class OutputItems:
             part = self.part(index, group, position, kind)
             self._fill(part, fields)
             part.complete = True
+        elif kind and group == "content":
+            self._newer_part(index, position, raw, kind)
+
+    def _newer_part(self, index: int, position: int, raw: msgspec.Raw, kind: str) -> None:
+        """Write a part of a kind that is not known, in its place among the others."""
+        item = self._items.get(index)
+        if item is not None and item.kind == "message" and not item.done and position not in item.newer:
+            self._stop_complete(item)
+            self._open_newer(item, position, raw, kind)
+
+    def _open_newer(self, item: Item, position: int, raw: msgspec.Raw, kind: str) -> None:
+        opaque = content_pb2.OpaqueBlock(type=kind, json=json_of(raw))
+        item.newer[position] = self._writer.open(Block(id=item.id, opaque=opaque))
 
     def words(self, part: Part, text: str, logprobs: Sequence[content_pb2.TokenLogprob] = ()) -> None:
         """Append to a part's words."""
@@ -220,9 +252,7 @@ class OutputItems:
     # --- messages and reasoning -----------------------------------------------------------------------------------
 
     def _open_part(self, item: Item, group: str, position: int, kind: str) -> Part:
-        for before in item.parts.values():
-            if before.complete and self._writer.is_open(before.block):
-                self._writer.stop(before.block, object_json(self._part_metadata(before)))
+        self._stop_complete(item)
         place = {f"{group}_index": position}
         early = {key: value for key, value in rest_of(item).items() if key not in ("status", "content")}
         block = Block(id=item.id, provider_metadata_json=object_json({**place, **early}))
@@ -244,11 +274,9 @@ class OutputItems:
             if kind in WORDS:
                 part = item.parts.get(("content", position)) or self._open_part(item, "content", position, kind)
                 self._fill(part, fields)
-            else:
-                opaque = content_pb2.OpaqueBlock(type=kind, json=json_of(raw))
-                metadata = object_json({"content_index": position, **rest_of(item)})
-                self._writer.whole(Block(id=item.id, opaque=opaque, provider_metadata_json=metadata))
-        if not item.parts and not elements_if_any(item.fields.get("content")):
+            elif position not in item.newer:
+                self._open_newer(item, position, raw, kind)
+        if not item.parts and not item.newer and not elements_if_any(item.fields.get("content")):
             metadata = object_json(rest_of(item) | {"content": msgspec.Raw(b"[]")})
             self._writer.whole(Block(id=item.id, text=content_pb2.TextBlock(), provider_metadata_json=metadata))
         self._stop_parts(item)
@@ -269,6 +297,11 @@ class OutputItems:
             self._writer.state(last.block, "encrypted_content", encrypted.encode("utf-8", "replace"))
         self._stop_parts(item)
 
+    def _stop_complete(self, item: Item) -> None:
+        for before in item.parts.values():
+            if before.complete and self._writer.is_open(before.block):
+                self._writer.stop(before.block, object_json(self._part_metadata(before)))
+
     def _stop_parts(self, item: Item) -> None:
         parts = list(item.parts.values())
         for part in parts:
@@ -276,6 +309,8 @@ class OutputItems:
                 rest = rest_of(item) if part is parts[-1] else {}
                 metadata = object_json(self._part_metadata(part) | rest)
                 self._writer.stop(part.block, metadata or None)
+        for position, block in item.newer.items():
+            self._writer.stop(block, object_json({"content_index": position, **rest_of(item)}))
 
     def _part_metadata(self, part: Part) -> dict[str, object]:
         return {**part.position, **({"part": part.rest} if part.rest else {})}

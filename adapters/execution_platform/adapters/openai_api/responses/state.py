@@ -47,6 +47,7 @@ class Item:
         id: its id.
         fields: what it says, as far as it is known.
         parts: its parts by group and position, if it is made of parts.
+        newer: blocks of parts of other kinds, by their position.
         block: index of its block, if it is one; -1: none yet.
         free_text: the call's argument is free text.
         sent: the call's arguments that are out, in pieces.
@@ -57,6 +58,7 @@ class Item:
     id: str
     fields: Fields
     parts: dict[tuple[str, int], Part] = field(default_factory=dict)
+    newer: dict[int, int] = field(default_factory=dict)
     block: int = -1
     free_text: bool = False
     sent: list[str] = field(default_factory=list)

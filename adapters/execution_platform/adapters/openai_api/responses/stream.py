@@ -139,6 +139,8 @@ class ResponsesTranslation:
         event = decode_event(sent.data)
         kind = event.type or sent.event
         self._tell(kind, sent.data)
+        if event.output_index < 0 and (event.item or event.item_id or kind in DELTAS):  # llama.cpp tells none
+            event.output_index = self._items.place_of(event.item_id, event.item)
         part = DELTAS.get(kind)
         if part is not None:
             if not self._started:
