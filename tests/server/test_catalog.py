@@ -23,6 +23,24 @@ class SilentAdapter(ScriptedAdapter):
         raise UnavailableError("the list is down; key made-up-key was sent")
 
 
+class FaultyAdapter(ScriptedAdapter):
+    """Has a bug where it lists its models."""
+
+    async def list_models(self) -> list[catalog_pb2.Model]:
+        """Raise what no adapter may raise."""
+        raise KeyError("the inside")
+
+
+async def test_fault_of_one_adapter_spoils_no_list(serve: Serve) -> None:
+    """A bug of one adapter is told beside the models of the others, without its inside, which is in the log."""
+    faulty = dataclasses.replace(KEYED, create=lambda _: FaultyAdapter())
+    async with serve({"EP_KEYED_API_KEY": "made-up-key"}, [faulty]) as served:
+        answer = await served.catalog.ListModels(catalog_pb2.ListModelsRequest())
+        assert served.log_lines("list_models_fault")
+    assert {model.provider for model in answer.models} == {"keyed", "scripted"}
+    assert [(error.provider, "inside" in error.message) for error in answer.errors] == [("keyed", False)]
+
+
 async def test_models_come_in_pages_in_order(served: Served) -> None:
     """Pages joined are the whole list, by name, without doubles."""
     whole = await served.catalog.ListModels(catalog_pb2.ListModelsRequest())

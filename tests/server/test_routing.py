@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator
@@ -11,8 +12,9 @@ import grpc.aio
 import pytest
 from tests.server.conftest import Serve, Served, chat_request, error_info, events_of, failed_stream, kinds
 
+from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
-from execution_platform.adapters.spi import Call, Events, KnownModel, ProviderSpec
+from execution_platform.adapters.spi import Call, Events, KnownModel, ProviderSpec, TokenCount
 from execution_platform.v1 import catalog_pb2, chat_pb2
 
 
@@ -121,5 +123,77 @@ async def test_key_that_a_provider_repeats_is_taken_out(serve: Serve) -> None:
     async with serve({"EP_KEYED_API_KEY": "made-up-key-1"}, [leaky]) as served:
         events, error = await failed_stream(served.chat.Chat(chat_request(model="keyed/big")))
         log = served.log.getvalue()
-    assert "bad key [key]" in (error.details() or "")
+    assert "bad key [secret]" in (error.details() or "")
     assert "made-up-key-1" not in f"{events}{error}{error.trailing_metadata()}{log}"
+
+
+class TellingAdapter(ScriptedAdapter):
+    """Fails with words that quote what it was given."""
+
+    def __init__(self, quoted: str, kind: type[Exception] = InvalidRequestError) -> None:
+        super().__init__()
+        self._error = kind(f"refused: {quoted}")
+
+    async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
+        """Fail."""
+        if call.model:
+            raise self._error
+        yield []
+
+    async def count_tokens(self, call: Call) -> TokenCount:
+        """Fail."""
+        assert call.model
+        raise self._error
+
+
+async def test_token_that_a_provider_repeats_is_taken_out(serve: Serve) -> None:
+    """The token of an MCP server that the request brings stays out of answers and log, though it is quoted."""
+    telling = dataclasses.replace(BARE, name="telling", create=lambda _: TellingAdapter("token mcp-made-up-1"))
+    mcp = chat_pb2.Tool(mcp_server=chat_pb2.McpServerTool(name="files", authorization_token="mcp-made-up-1"))
+    request = chat_request(model="telling/x", tools=[mcp])
+    async with serve({}, [telling]) as served:
+        events, error = await failed_stream(served.chat.Chat(request))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.chat.CountTokens(chat_pb2.CountTokensRequest(chat=request))
+        log = served.log.getvalue()
+    assert error_info(caught.value).reason == "INVALID_REQUEST"
+    assert "mcp-made-up-1" not in f"{events}{error}{error.trailing_metadata()}{caught.value}{log}"
+
+
+async def test_words_about_a_request_reach_its_caller_and_not_the_log(serve: Serve) -> None:
+    """A provider that refuses a request may quote it: the caller reads that, the log tells only the reason."""
+    telling = dataclasses.replace(BARE, name="telling", create=lambda _: TellingAdapter("a question nobody may log"))
+    async with serve({}, [telling]) as served:
+        _, error = await failed_stream(served.chat.Chat(chat_request(model="telling/x")))
+        [line] = served.log_lines("chat")
+    assert "nobody may log" in (error.details() or "")
+    assert (line["reason"], "error" in line) == ("ERROR_REASON_INVALID_REQUEST", False)
+
+
+async def test_fault_in_counting_is_internal_and_tells_nothing_of_the_inside(serve: Serve) -> None:
+    """A bug of an adapter that counts is INTERNAL with our details, and its trace is in the log."""
+    faulty = dataclasses.replace(BARE, name="faulty", create=lambda _: TellingAdapter("the inside", KeyError))
+    async with serve({}, [faulty]) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.chat.CountTokens(chat_pb2.CountTokensRequest(chat=chat_request(model="faulty/x")))
+        assert served.log_lines("count_tokens_fault")
+    assert (caught.value.code(), error_info(caught.value).reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "inside" not in str(caught.value)
+
+
+class NeverCounting(ScriptedAdapter):
+    """Counts forever."""
+
+    async def count_tokens(self, call: Call) -> TokenCount:
+        """Wait for what does not come."""
+        await asyncio.Event().wait()
+        raise AssertionError(call.model)
+
+
+async def test_counting_ends_with_the_default_deadline(serve: Serve) -> None:
+    """A count whose caller set no deadline takes no longer than the server's."""
+    never = dataclasses.replace(BARE, name="never", create=lambda _: NeverCounting())
+    async with serve({"EP_DEFAULT_DEADLINE_SECONDS": "0.1"}, [never]) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.chat.CountTokens(chat_pb2.CountTokensRequest(chat=chat_request(model="never/x")))
+    assert error_info(caught.value).reason == "DEADLINE_EXCEEDED"

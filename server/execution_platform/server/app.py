@@ -148,6 +148,7 @@ class App:
                 version=metadata.version("execution-platform"),
                 started=self._started,
                 max_receive_bytes=settings.max_receive_bytes,
+                logger=self._logger,
             ),
             server,
         )

@@ -35,6 +35,19 @@ _FAILED_SECONDS = 2.0
 #: Most characters of each word of the caller's, and most labels, in a line of the log.
 _LOGGED_CHARACTERS, _LOGGED_LABELS = 128, 32
 
+_FAULT = "an unexpected fault of the platform; see its log"
+
+#: Failures whose words may quote the request; once a provider has been asked they are its words, not ours.
+_ABOUT_THE_REQUEST = frozenset(
+    {
+        error_pb2.ERROR_REASON_INVALID_REQUEST,
+        error_pb2.ERROR_REASON_UNSUPPORTED_OPTION,
+        error_pb2.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED,
+        error_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+        error_pb2.ERROR_REASON_NOT_FOUND,
+    }
+)
+
 Send = Callable[[list[chat_pb2.ChatEvent]], Awaitable[None]]
 
 
@@ -131,7 +144,7 @@ class ChatPipeline:
             raise
         except Exception:
             self._logger.exception("chat_fault", request_id=request_id[:_LOGGED_CHARACTERS])
-            await self._fail(run, InternalError("an unexpected fault of the platform; see its log"), send)
+            await self._fail(run, InternalError(_FAULT), send)
         finally:
             self._note(run)
 
@@ -139,6 +152,21 @@ class ChatPipeline:
         """Count the input tokens of a chat. Raises AdapterError."""
         check_chat(request)
         target = self._router.resolve(request.model)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._count(request, target, timeout)
+        except TimeoutError:
+            raise DeadlineExceededError(f"counting took longer than its {timeout:g} s") from None
+        except AdapterError as error:
+            self._providers.without_secrets(target.provider, error, request)
+            raise
+        except Exception as error:
+            self._logger.exception("count_tokens_fault", provider=target.provider, model=target.model)
+            raise InternalError(_FAULT) from error
+
+    async def _count(
+        self, request: chat_pb2.ChatRequest, target: Target, timeout: float
+    ) -> chat_pb2.CountTokensResponse:
         adapter = self._providers.adapter(target.provider)
         if not isinstance(adapter, CountsTokens):
             raise NotSupportedError(f"provider {target.provider} has no counter of tokens")
@@ -197,7 +225,7 @@ class ChatPipeline:
     async def _fail(self, run: _Run, error: AdapterError, send: Send) -> NoReturn:
         run.ending = "failed"
         if run.target is not None:
-            error.message = self._providers.without_secrets(run.target.provider, error.message)
+            self._providers.without_secrets(run.target.provider, error, run.request)
         sequencer = run.sequencer
         if sequencer is None:
             run.detail = error_detail(error)
@@ -237,7 +265,7 @@ class ChatPipeline:
             if run.sequencer.finished is not None:
                 fields["finish_reason"] = chat_pb2.FinishReason.Name(run.sequencer.finished.reason)
         if run.detail is not None:
-            fields.update(reason=error_pb2.ErrorReason.Name(run.detail.reason), error=run.detail.message)
+            fields.update(_error_fields(run.detail, asked=run.clock.sent is not None))
         if run.clock.first_output is not None:
             fields["first_token_ms"] = round((run.clock.first_output - run.clock.arrived) * 1000, 1)
         fields["total_ms"] = round((time.monotonic() - run.clock.arrived) * 1000, 1)
@@ -250,6 +278,21 @@ async def _settle(stream: AsyncIterator[Events]) -> None:
         async with asyncio.timeout(_SETTLE_SECONDS):
             async for _ in stream:
                 pass
+
+
+def _error_fields(detail: error_pb2.ErrorDetail, *, asked: bool) -> dict[str, object]:
+    given: dict[str, object] = {
+        "field": detail.field,
+        "provider_status": detail.provider_status,
+        "provider_code": detail.provider_code,
+        "provider_request_id": detail.provider_request_id,
+    }
+    if not (asked and detail.reason in _ABOUT_THE_REQUEST):
+        given["error"] = detail.message
+    return {
+        "reason": error_pb2.ErrorReason.Name(detail.reason),
+        **{key: value for key, value in given.items() if value},
+    }
 
 
 def _usage_fields(usage: usage_pb2.Usage) -> dict[str, object]:

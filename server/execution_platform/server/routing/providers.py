@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from execution_platform.adapters.errors import NotConfiguredError
+from execution_platform.adapters.errors import AdapterError, NotConfiguredError
 from execution_platform.adapters.registry import Registry, UnknownProviderError
 from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderSpec
 from execution_platform.server.errors import ProviderNotFoundError
-from execution_platform.v1 import catalog_pb2, error_pb2
+from execution_platform.v1 import catalog_pb2, chat_pb2, error_pb2
 
 __all__ = ["ProviderRecord", "Providers"]
 
@@ -34,6 +34,9 @@ _NOT_THE_PROVIDERS = frozenset(
 
 #: Seconds that one adapter may take to close.
 _CLOSE_SECONDS = 5.0
+
+#: Characters below which a key is no secret but a stand-in such as "none", and may be a part of any word.
+_SHORTEST_SECRET = 6
 
 
 @dataclass(slots=True)
@@ -143,10 +146,18 @@ class Providers:
             if (name in names or entry.config.api_key is not None) and not self.missing(name):
                 self.adapter(name)
 
-    def without_secrets(self, name: str, text: str) -> str:
-        """Return a provider's words without this server's key, which some providers repeat in errors."""
+    def without_secrets(self, name: str, error: AdapterError, request: chat_pb2.ChatRequest | None = None) -> None:
+        """Take out of a provider's words this server's key and the caller's tokens, which some providers repeat."""
         key = self._entry(name).config.api_key
-        return text if key is None else text.replace(key.get_secret_value(), "[key]")
+        secrets = [] if key is None else [key.get_secret_value()]
+        if request is not None:
+            secrets.extend(tool.mcp_server.authorization_token for tool in request.tools)
+        for secret in secrets:
+            if len(secret) < _SHORTEST_SECRET:
+                continue
+            error.message = error.message.replace(secret, "[secret]")
+            error.provider_code = error.provider_code.replace(secret, "[secret]")
+            error.provider_request_id = error.provider_request_id.replace(secret, "[secret]")
 
     async def aclose(self) -> list[str]:
         """Close all adapters, side by side and bounded. Returns the names of those that did not close in time."""

@@ -19,10 +19,12 @@ from execution_platform.adapters.errors import (
 )
 from execution_platform.adapters.spi import ListsModels
 from execution_platform.server.chat.admission import Admission
+from execution_platform.server.errors import InternalError
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.call import CONTRACT_VERSION, abort, time_left
 from execution_platform.server.status import error_detail
+from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, error_pb2
 
 __all__ = ["CatalogService"]
@@ -44,6 +46,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         version: the server's version.
         started: when the process started, seconds since the epoch.
         max_receive_bytes: largest message that the server takes.
+        logger: for faults of adapters.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         version: str,
         started: float,
         max_receive_bytes: int,
+        logger: Logger,
     ) -> None:
         self._providers = providers
         self._router = router
@@ -62,6 +66,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._version = version
         self._started = started
         self._max_receive_bytes = max_receive_bytes
+        self._logger = logger
 
     async def ListModels(
         self,
@@ -187,7 +192,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             for model in self._known(name):
                 found[model.name] = model
             if isinstance(answer, AdapterError):
-                answer.message = self._providers.without_secrets(name, answer.message)
+                self._providers.without_secrets(name, answer)
                 errors.append(error_detail(answer, name))
                 continue
             for listed in answer:
@@ -214,6 +219,9 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             return ProviderTimeoutError(f"{name} did not list its models in {limit:g} s")
         except AdapterError as error:
             return error
+        except Exception:
+            self._logger.exception("list_models_fault", provider=name)
+            return InternalError("an unexpected fault of the platform; see its log")
 
     def _known(self, name: str) -> list[catalog_pb2.Model]:
         spec = self._providers.spec(name)
