@@ -251,6 +251,40 @@ async def test_a_whole_answer_that_breaks_off_is_broken() -> None:
             await read_whole(response, Echo())
 
 
+async def test_a_whole_answer_that_does_not_end_fills_no_memory() -> None:
+    """An unstreamed answer is read up to a limit; beyond it the provider has broken its protocol."""
+
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        with suppress(ConnectionError):
+            while True:
+                writer.write(chunk(b"x" * 10_000))
+                await writer.drain()
+
+    async with upstream(endless) as (served, url), http_client(Timeouts()) as client:
+        response = await answer(client, url)
+        with pytest.raises(ProtocolError, match="too large"):
+            await read_whole(response, Echo(), limit=1_000_000)
+        await served.gone.wait()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_website_in_place_of_an_api_is_told(whole: bool) -> None:
+    """A page of HTML, as a wrong base URL gives it, is named, in a stream as in a whole answer."""
+
+    async def page(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Type: Text/HTML; charset=utf-8\r\n\r\n")
+        writer.write(head + chunk(b"<html></html>") + END)
+
+    async with upstream(page) as (_, url), http_client(Timeouts()) as client:
+        response = await answer(client, url)
+        reading = read_whole(response, Echo()) if whole else anext(read_stream(response, Echo()))
+        with pytest.raises(ProtocolError, match=r"HTML.*base URL") as caught:
+            await reading
+        assert caught.value.provider_status == 200
+        assert response.is_closed
+
+
 async def test_silence_is_a_timeout() -> None:
     """A provider that is silent for longer than its read timeout has not answered in time."""
 

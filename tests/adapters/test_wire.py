@@ -122,6 +122,27 @@ def test_an_unfinished_array_is_not_closed() -> None:
     assert decoder.closed
 
 
+@pytest.mark.parametrize("piece", [b"x" * 100, b"x\ndata: y", b"x\r\ndata: y\r\n: z\r\ndata: "])
+def test_an_event_that_does_not_end_fills_no_memory(piece: bytes) -> None:
+    """An event is taken up to a limit, whether it is one line or many; many small events are no matter."""
+    decoder = SseDecoder(limit=1_000)
+    for _ in range(1_000):
+        assert decoder.feed(b": still there\n\ndata: small\n\n")
+    decoder.feed(b"data: ")
+    with pytest.raises(ProtocolError, match="larger than 1000 bytes"):
+        _ = [decoder.feed(piece) for _ in range(1_000)]
+
+
+def test_an_element_that_does_not_end_fills_no_memory() -> None:
+    """An element of an array is taken up to a limit; many small ones are no matter."""
+    decoder = JsonArrayDecoder(limit=1_000)
+    decoder.feed(b"[{}")
+    for _ in range(1_000):
+        assert decoder.feed(b',{"a": 1}') == [b'{"a": 1}']
+    with pytest.raises(ProtocolError, match="larger than 1000 bytes"):
+        _ = [decoder.feed(b',{"a": "' + b"x" * 100) for _ in range(1_000)]
+
+
 @pytest.mark.parametrize(
     ("data", "value"),
     [

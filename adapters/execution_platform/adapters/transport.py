@@ -14,11 +14,13 @@ import httpx2
 from execution_platform.adapters.errors import (
     AdapterError,
     NotConfiguredError,
+    ProtocolError,
     ProviderTimeoutError,
     StreamBrokenError,
     UnavailableError,
 )
 from execution_platform.adapters.spi import Events, Timeouts, Translation
+from execution_platform.adapters.wire import MAX_EVENT_BYTES
 
 __all__ = [
     "http_client",
@@ -156,6 +158,7 @@ async def read_stream(response: httpx2.Response, translation: Translation) -> As
     """
     ahead = _ReadAhead(response)
     try:
+        _refuse_page(response)
         while data := await ahead.take():
             events = translation.feed(data)
             if events:
@@ -172,14 +175,34 @@ async def read_stream(response: httpx2.Response, translation: Translation) -> As
         await response.aclose()
 
 
-async def read_whole(response: httpx2.Response, translation: Translation) -> Events:
-    """Translate an unstreamed answer. Closes the response. Raises like read_stream."""
+async def read_whole(response: httpx2.Response, translation: Translation, limit: int = MAX_EVENT_BYTES) -> Events:
+    """Translate an unstreamed answer of at most `limit` bytes. Closes the response. Raises like read_stream."""
     try:
-        with transport_errors(answering=True):
-            body = await response.aread()
-        return translation.whole(body)
+        _refuse_page(response)
+        return translation.whole(await _body(response, limit))
     finally:
         await response.aclose()
+
+
+async def _body(response: httpx2.Response, limit: int) -> bytes:
+    read: list[bytes] = []
+    with transport_errors(answering=True):
+        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
+            async for piece in pieces:
+                limit -= len(piece)
+                if limit < 0:
+                    raise ProtocolError("the provider's answer is too large", provider_status=response.status_code)
+                read.append(piece)
+    return b"".join(read)
+
+
+def _refuse_page(response: httpx2.Response) -> None:
+    """Tell the commonest mistake of a base URL by its name: a website answers there."""
+    if response.headers.get("content-type", "").lower().startswith("text/html"):
+        raise ProtocolError(
+            "the provider answered with a page of HTML: does its base URL lead to its API?",
+            provider_status=response.status_code,
+        )
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:

@@ -10,6 +10,7 @@ import msgspec
 from execution_platform.adapters.errors import InvalidRequestError, ProtocolError
 
 __all__ = [
+    "MAX_EVENT_BYTES",
     "JsonArrayDecoder",
     "ServerSentEvent",
     "SseDecoder",
@@ -19,6 +20,10 @@ __all__ = [
     "merge_patch",
     "raw_json",
 ]
+
+
+#: Most bytes of one event or element: no provider sends as much, and whatever never ends must not fill the memory.
+MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 
 class ServerSentEvent(NamedTuple):
@@ -38,9 +43,14 @@ class SseDecoder:
 
     Line ends may be LF, CR or CRLF; comments and fields other than event and data are passed over; a byte order
     mark at the start is too. Source: WHATWG HTML, section 9.2.6.
+
+    Args:
+        limit: most bytes of one event.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self._limit = limit
+        self._waiting = 0
         self._buffer = b""
         self._parts: list[bytes] = []
         self._event = ""
@@ -49,7 +59,14 @@ class SseDecoder:
         self._skip_lf = False
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """Take the next bytes and return the events that are complete."""
+        """Take the next bytes and return the events that are complete.
+
+        Raises:
+            ProtocolError: an event is larger than the limit.
+        """
+        self._waiting += len(data)
+        if self._waiting > self._limit:
+            raise _too_large(self._limit)
         if self._skip_lf and data:
             # The CR before was a line end of its own unless this is its LF.
             self._skip_lf = False
@@ -72,7 +89,10 @@ class SseDecoder:
         if buffer.endswith(b"\r"):
             self._skip_lf = True
         *lines, self._buffer = _split_lines(buffer)
-        return self._read(lines)
+        events = self._read(lines)
+        if events or not self._data:
+            self._waiting = len(self._buffer)
+        return events
 
     def end(self) -> list[ServerSentEvent]:
         """Tell that the bytes are over; return an event whose closing blank line never came."""
@@ -103,10 +123,19 @@ def _split_lines(buffer: bytes) -> list[bytes]:
     return buffer.split(b"\n")
 
 
-class JsonArrayDecoder:
-    """Cuts a JSON array that comes in pieces into its top-level elements."""
+def _too_large(limit: int) -> ProtocolError:
+    return ProtocolError(f"the provider sent a piece of its stream that is larger than {limit} bytes")
 
-    def __init__(self) -> None:
+
+class JsonArrayDecoder:
+    """Cuts a JSON array that comes in pieces into its top-level elements.
+
+    Args:
+        limit: most bytes of one element.
+    """
+
+    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self._limit = limit
         self._buffer = bytearray()
         self._at = 0
         self._depth = 0
@@ -116,7 +145,11 @@ class JsonArrayDecoder:
         self.closed = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take the next bytes and return the elements (objects) that are complete, as they stand."""
+        """Take the next bytes and return the elements (objects) that are complete, as they stand.
+
+        Raises:
+            ProtocolError: an element is larger than the limit.
+        """
         self._buffer += data
         elements: list[bytes] = []
         while self._at < len(self._buffer):
@@ -126,6 +159,8 @@ class JsonArrayDecoder:
         del self._buffer[:keep_from]
         self._at -= keep_from
         self._start = min(0, self._start)
+        if len(self._buffer) > self._limit:
+            raise _too_large(self._limit)
         return elements
 
     def _step(self, byte: int, elements: list[bytes]) -> None:
