@@ -127,6 +127,15 @@ def body(**error: Any) -> bytes:
         (401, b'{"error_code":401,"message":"Credential was not sent"}', errors.CredentialsError),
         (429, b"<html>slow down</html>", errors.RateLimitedError),
         (400, b'[{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}]', errors.InvalidRequestError),
+        (403, b'{"error_code":"PERMISSION_DENIED","message":"Invalid access token."}', errors.CredentialsError),
+        (404, body(message="No endpoints found for some/model.", code=404), errors.ModelNotFoundError),
+        (404, body(message="No endpoints found that support tool use.", code=404), errors.NotFoundError),
+        (422, body(message="`inputs` tokens + `max_new_tokens` must be <= 4096"), errors.ContextLengthError),
+        (429, body(message="Check your plan", type="exceeded_current_quota_error"), errors.BillingError),
+        (429, body(message="Try again later", type="engine_overloaded_error"), errors.OverloadedError),
+        (500, body(message="tools requires --jinja flag", code=500, type="server_error"), errors.InvalidRequestError),
+        (501, body(message="No embeddings here", code=501, type="not_supported_error"), errors.NotSupportedError),
+        (400, b'{"success":false,"errors":[{"code":7,"message":"prompt is too long"}]}', errors.ContextLengthError),
     ],
 )
 def test_what_the_body_says_decides_before_the_status(
@@ -137,11 +146,25 @@ def test_what_the_body_says_decides_before_the_status(
 
 
 @pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit of 10 per 60s exceeded. Please wait 42 seconds before retrying.", 42.0),
+        ("Limit reached. Please try again in 1m2.5s.", 62.5),
+        ("Limit reached.", None),
+    ],
+)
+def test_a_wait_that_is_told_in_words_is_kept(message: str, seconds: float | None) -> None:
+    """Without a header the wait is what the message says."""
+    assert error_of_answer(429, body(message=message, code="RateLimitReached"), {}).retry_after == seconds
+
+
+@pytest.mark.parametrize(
     ("status", "answer"),
     [
         (400, body(message="Content Exists Risk", type="invalid_request_error")),
         (403, body(message="Input flagged", code=403, metadata={"reasons": ["violence"], "flagged_input": "..."})),
         (400, body(message="blocked", code="content_policy_violation")),
+        (400, body(message="System detected potentially unsafe or sensitive content", code="1301")),
     ],
 )
 def test_a_prompt_that_a_filter_stopped_is_an_answer(status: int, answer: bytes) -> None:

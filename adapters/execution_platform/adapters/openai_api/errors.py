@@ -42,6 +42,7 @@ _BILLING = frozenset(
         "billing_not_active",
         "insufficient_balance",
         "insufficient_user_quota",
+        "exceeded_current_quota_error",
         "payment_required",
         "credits_exhausted",
     }
@@ -65,6 +66,7 @@ _OVERLOADED = frozenset(
         "overloaded_error",
         "server_overloaded",
         "engine_overloaded",
+        "engine_overloaded_error",
         "slow_down",
         "unavailable_error",
         "capacity_exceeded",
@@ -86,15 +88,17 @@ _WORDS_CONTEXT = re.compile(
     r"maximum context length|context length is only|context window|exceeds? the (?:available |model'?s? )?context"
     r"|exceeds? the maximum (?:number of )?(?:tokens|prompt length)|maximum prompt length|prompt is too long"
     r"|input is too long|too many (?:input )?tokens|longer than the model'?s context|max_model_len"
-    r"|prompt contains \d+ tokens",
+    r"|prompt contains \d+ tokens|tokens \+ `?max_new_tokens`? must be <=|prompt exceeds max length",
     re.IGNORECASE,
 )
 _WORDS_MODEL = re.compile(
     r"model\b.{0,200}\b(?:does not exist|not found|is not available|not supported by provider|decommissioned)"
-    r"|not a valid model|invalid model|unknown model|no such model",
+    r"|not a valid model|invalid model|unknown model|no such model|^no endpoints found for ",
     re.IGNORECASE | re.DOTALL,
 )
-_WORDS_KEY = re.compile(r"(?:incorrect|invalid|missing|no) api[ -]?key|invalid subscription key", re.IGNORECASE)
+_WORDS_KEY = re.compile(
+    r"(?:incorrect|invalid|missing|no) api[ -]?key|invalid (?:subscription key|access token)", re.IGNORECASE
+)
 _WORDS_BILLING = re.compile(
     r"insufficient (?:balance|credits?|funds)|out of credits|requires more credits"
     r"|used all available credits|spending limit",
@@ -102,7 +106,7 @@ _WORDS_BILLING = re.compile(
 )
 _WORDS_FILTER = re.compile(
     r"content exists risk|violates (?:our )?(?:usage|content|safety)|content management policy|flagged (?:as|by|for)"
-    r"|requires moderation",
+    r"|requires moderation|unsafe or sensitive content",
     re.IGNORECASE,
 )
 _WORDS_OVERLOADED = re.compile(r"overloaded|at capacity|capacity exceeded|no available capacity", re.IGNORECASE)
@@ -110,13 +114,13 @@ _WORDS_OUTPUT_LIMIT = re.compile(r"max_tokens or model output limit was reached"
 #: Requests that llama.cpp answers with 500 although they can never succeed.
 _WORDS_BAD_INPUT = re.compile(
     r"not supported|unsupported|failed to parse|parse error|invalid|must (?:be|have|contain)|missing|unknown"
-    r"|type_error|cannot use|expected",
+    r"|requires|type_error|cannot use|expected",
     re.IGNORECASE,
 )
 _WORDS_UNSUPPORTED = re.compile(r"\b(?:not supported|unsupported)\b", re.IGNORECASE)
 _WORDS_NEVER_FITS = re.compile(r"^request too large", re.IGNORECASE)
 _WORDS_WAIT = re.compile(
-    r"(?:try again in|retry after|retry in) ((?:\d+(?:\.\d+)?\s?(?:ms|h|m|s)[a-z]*\s?)+)", re.IGNORECASE
+    r"(?:try again in|retry after|retry in|please wait) ((?:\d+(?:\.\d+)?\s?(?:ms|h|m|s)[a-z]*\s?)+)", re.IGNORECASE
 )
 _WAIT_PART = re.compile(r"(\d+(?:\.\d+)?)\s?(ms|h|m|s)", re.IGNORECASE)
 _WAIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -284,6 +288,9 @@ def _told_in_body(body: bytes, status: int) -> _Told:
     if not isinstance(value, dict):
         return _Told(f"the provider answered with status {status}", "", "", "", {})
     error = value.get("error")
+    several = value.get("errors")
+    if not error and isinstance(several, list) and several:
+        error = several[0]
     if isinstance(error, dict):
         return _told(error)
     if error:
@@ -344,6 +351,8 @@ def _by_code(status: int, words: frozenset[str]) -> type[errors.AdapterError] | 
         return errors.CredentialsError
     if words & _BROKEN_CALL:
         return errors.InvalidRequestError
+    if "not_supported_error" in words:
+        return errors.NotSupportedError
     if words & _OVERLOADED and (status == 429 or status >= 500):
         return errors.OverloadedError
     return None
