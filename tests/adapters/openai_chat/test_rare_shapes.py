@@ -19,6 +19,7 @@ from tests.adapters.openai_chat.answers import (
     whole,
 )
 
+from execution_platform.adapters.errors import StreamBrokenError
 from execution_platform.adapters.openai_api.chat.request import build_chat
 from execution_platform.adapters.spi import Call
 from execution_platform.v1 import chat_pb2
@@ -91,6 +92,17 @@ def test_usage_within_a_choice_counts() -> None:
     last["choices"][0]["usage"] = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     answer = streamed([sse(chunk({"content": "a"}), last)])
     assert counted(answer.finished.usage) == {("INPUT", "UNSPECIFIED"): 3, ("OUTPUT", "UNSPECIFIED"): 2}
+
+
+def test_usage_alone_at_the_end_completes_an_answer() -> None:
+    """A stream without finish reason and [DONE] is whole where the usage of all came last, broken where not."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    tally = {"id": "c1", "model": "m", "choices": [], "usage": usage}
+    answer = streamed([sse(chunk({"content": "a"}), tally, done=False)])
+    assert answer.finished.reason == chat_pb2.FINISH_REASON_STOP
+    for chunks in ([tally, chunk({"content": "a"})], [chunk({"content": "a"}), tally, chunk({"content": "b"})]):
+        with pytest.raises(StreamBrokenError):
+            streamed([sse(*chunks, done=False)])
 
 
 @pytest.mark.parametrize(

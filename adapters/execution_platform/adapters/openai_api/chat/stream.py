@@ -56,7 +56,8 @@ _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"
 class ChatTranslation:
     """Translates one answer. See :class:`~execution_platform.adapters.spi.Translation`.
 
-    A stream is complete when the server has given a finish reason or ``[DONE]``: some give only one of them.
+    A stream is complete when the server has given a finish reason or ``[DONE]``: some give only one of them. The
+    usage of all, which comes alone at the very end, says so too (Snowflake gives no reason).
 
     Args:
         dialect: as spoken to the model.
@@ -93,6 +94,7 @@ class ChatTranslation:
         self._matched: str | None = None
         self._usage: usage_pb2.Usage | None = None
         self._usage_raw = b""
+        self._tallied = False
         self._choice_usage: msgspec.Raw | None = None
         self._cost: usage_pb2.Cost | None = None
         self._tier = ""
@@ -133,7 +135,7 @@ class ChatTranslation:
         with contextlib.suppress(ProtocolError):  # an event that was cut off is none
             for event in self._sse.end():
                 self._take(event)
-        if not (self._done or self._word or self._failure):
+        if not (self._done or self._word or self._failure or self._tallied):
             self._failure = StreamBrokenError("the provider's stream ended before the answer did")
         if self._failure is not None:
             self._failure.events = self._writer.take()
@@ -180,6 +182,7 @@ class ChatTranslation:
         if delta.content:
             self._message.text(delta.content)
         self._choice_rest.add("content_filter_results", choice.content_filter_results)
+        self._tallied = False
         return True
 
     def _take_arguments(self, pieces: list[Piece], delta: Delta) -> bool:
@@ -205,6 +208,7 @@ class ChatTranslation:
             self._keep(chunk)
             self._tell_usage(usage if is_told(usage) else self._choice_usage)
             self._choice_usage = None
+            self._tallied = is_told(usage) and not choices and self._writer.block_count > 0
         else:
             self._tell_usage(usage)
             self._fail(error)
