@@ -5,34 +5,18 @@ from __future__ import annotations
 import base64
 import posixpath
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.dialect import Dialect
+from execution_platform.adapters.openai_api.media_kinds import kind_of
 from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import content_pb2
 
 __all__ = ["Part", "Parts", "as_content"]
 
 Part = dict[str, Any]
-
-_Kind = Literal["image", "audio", "video", "document"]
-
-_KIND_BY_EXTENSION: Mapping[str, _Kind] = {
-    ".pdf": "document",
-    ".txt": "document",
-    ".csv": "document",
-    ".docx": "document",
-    ".mp3": "audio",
-    ".wav": "audio",
-    ".flac": "audio",
-    ".ogg": "audio",
-    ".m4a": "audio",
-    ".mp4": "video",
-    ".webm": "video",
-    ".mov": "video",
-}
 
 #: OpenAI's names of audio formats where they differ from the media subtype.
 _AUDIO_FORMATS = {
@@ -109,7 +93,7 @@ class Parts:
     def _media(self, media: content_pb2.MediaBlock, field: str) -> Part | None:
         if media.HasField("citations"):
             self._notices.param_dropped(f"{field}.citations", f"{self._dialect.provider} has no such option")
-        kind = _kind_of(media)
+        kind = kind_of(media)
         if media.WhichOneof("source") == "file_id":
             if "file_id" in self._dialect.media:
                 return {"type": "file", "file": {"file_id": media.file_id}}
@@ -167,15 +151,6 @@ def as_content(parts: list[Part], *, array: bool) -> Any:
     if len(texts) == len(parts) and (len(texts) < 2 or not array):
         return "\n\n".join(texts)
     return [part.get("", part) for part in parts]
-
-
-def _kind_of(media: content_pb2.MediaBlock) -> _Kind:
-    family = media.mime_type.lower().partition("/")[0]
-    if family in {"image", "audio", "video"}:
-        return family  # type: ignore[return-value]  # one of the three that were compared
-    if not media.mime_type and media.WhichOneof("source") == "uri":
-        return _KIND_BY_EXTENSION.get(posixpath.splitext(urlsplit(media.uri).path)[1].lower(), "image")
-    return "document"
 
 
 def _base64(data: bytes) -> str:

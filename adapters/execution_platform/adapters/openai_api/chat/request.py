@@ -86,10 +86,10 @@ class _Builder:
         """Yield the options that are one value each, by their path in ChatRequest."""
         request, sampling = self._request, self._request.sampling
         for name in _NUMBERS:
-            if sampling.HasField(name):  # type: ignore[arg-type]  # each is an optional field of Sampling
+            if name == "logprobs" and sampling.HasField("top_logprobs"):
+                yield "sampling.logprobs", True
+            elif sampling.HasField(name):  # type: ignore[arg-type]  # each is an optional field of Sampling
                 yield f"sampling.{name}", getattr(sampling, name)
-        if sampling.HasField("top_logprobs") and not sampling.HasField("logprobs"):
-            yield "sampling.logprobs", True
         if sampling.stop_sequences:
             yield "sampling.stop_sequences", list(sampling.stop_sequences)
         if sampling.logit_bias:

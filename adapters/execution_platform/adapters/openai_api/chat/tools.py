@@ -54,7 +54,7 @@ def _defined(request: chat_pb2.ChatRequest, dialect: Dialect, notices: Notices) 
 
 
 def _name(tool: chat_pb2.Tool) -> str:
-    return tool.function.name if tool.WhichOneof("tool") == "function" else tool.provider.name
+    return tool.function.name if tool.WhichOneof("tool") == "function" else tool.provider.name or tool.provider.type
 
 
 def _definition(tool: chat_pb2.Tool, field: str, dialect: Dialect, notices: Notices) -> dict[str, Any] | None:

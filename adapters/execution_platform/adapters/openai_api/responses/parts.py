@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2
 
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.openai_api.dialect import Dialect
+from execution_platform.adapters.openai_api.media_kinds import kind_of
 from execution_platform.v1 import content_pb2
 
 __all__ = ["InputParts", "cache_ttl"]
@@ -88,11 +89,13 @@ class InputParts:
     def _media(self, media: content_pb2.MediaBlock, path: str) -> Part | None:
         if media.HasField("citations"):
             self._notices.param_dropped(f"{path}.media.citations", "the provider decides by itself what to cite")
-        if media.mime_type.startswith("image/"):
+        # Whatever else stands at an address may be sent as a file.
+        kind = kind_of(media, "document")
+        if kind == "image":
             return self._image(media)
-        if media.mime_type.startswith("audio/"):
+        if kind == "audio" and media.mime_type:
             return self._audio(media, path)
-        if media.mime_type.startswith("video/"):
+        if kind == "video" and media.mime_type:
             self._notices.block_dropped(path, "the provider takes no video")
             return None
         return self._file(media, path)
@@ -108,7 +111,7 @@ class InputParts:
         return part
 
     def _audio(self, media: content_pb2.MediaBlock, path: str) -> Part | None:
-        audio_format = _AUDIO_FORMATS.get(media.mime_type)
+        audio_format = _AUDIO_FORMATS.get(media.mime_type.lower().partition(";")[0])
         if media.WhichOneof("source") != "data" or audio_format is None:
             self._notices.block_dropped(path, "the provider takes audio as bytes of MP3 or WAV only")
             return None

@@ -142,7 +142,7 @@ def _write_tools(body: _Body, request: chat_pb2.ChatRequest, dialect: Dialect, n
 def _write_reasoning(body: _Body, reasoning: chat_pb2.Reasoning, dialect: Dialect, notices: Notices) -> None:
     written: _Body = {}
     effort = reasoning.effort
-    if reasoning.HasField("enabled") and not reasoning.enabled and not effort:
+    if reasoning.HasField("enabled") and not reasoning.enabled:
         effort = "none"
         if "reasoning.enabled" in dialect.unsupported:
             effort = ""
