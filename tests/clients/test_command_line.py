@@ -35,7 +35,9 @@ from typer.testing import CliRunner, Result
 
 from execution_platform.client.cli import build_app, complete_model
 from execution_platform.client.cli_chat import spoken as said
+from execution_platform.client.cli_connection import error_line
 from execution_platform.client.cli_terminal import Terminal, amount, usage_line
+from execution_platform.client.errors import ErrorFacts, TransportError
 from execution_platform.v1 import chat_pb2, common_pb2, content_pb2, error_pb2, usage_pb2
 
 COMMANDS = ["chat", "models", "providers", "health", "version"]
@@ -217,6 +219,7 @@ def test_the_frequent_mistakes_say_what_to_do(platform: Platform, target: str) -
     [
         (["chat", "--file", "/no/such/file.png", "x"], "No such file"),
         (["chat", "   "], "nothing to say"),
+        (["chat", "caf\udce9"], "not UTF-8"),
         (["chat", "-c", "-"], "standard input is the conversation"),
         (["models", "--ca", "/no/such/file"], "No such file"),
         (["chat", "--max-tokens", "0", "x"], "--max-tokens"),
@@ -234,6 +237,42 @@ def test_a_token_needs_encryption_or_this_machine() -> None:
     ran = ep("models", "--target", "host.example:1", EP_TOKEN="made-up")
     assert ran.exit_code == 2
     assert "made-up" not in ran.output
+
+
+@pytest.mark.parametrize("token", ["made-up\n", "made\u00fcp", " "])
+def test_a_token_that_cannot_travel_is_told_without_itself(token: str) -> None:
+    """A token with a character that no header can carry is wrong usage, told in one line without the token."""
+    ran = ep("models", "--target", "127.0.0.1:1", EP_TOKEN=token)
+    assert ran.exit_code == 2
+    assert "no header can carry" in ran.output
+    assert "made" not in ran.output
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (
+            (
+                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed "
+                "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER: "
+                "Invalid certificate verification context: OK"
+            ),
+            "TLS: wrong version number",
+        ),
+        (
+            (
+                "errors resolving no.invalid:5: [field:hostname lookup error:address lookup failed for no.invalid:5: "
+                "Domain name not found]"
+            ),
+            "Domain name not found",
+        ),
+        ("failed to connect to all addresses; last error: UNKNOWN: unix:/none: No such file", "No such file"),
+    ],
+)
+def test_a_connection_that_fails_is_told_by_its_cause(message: str, cause: str) -> None:
+    """Of gRPC's words about a connection the line has those that say why."""
+    error = TransportError(message, ErrorFacts(retryable=True))
+    assert f"({cause});" in error_line(error, "127.0.0.1:1")
 
 
 def test_lists_are_tabs_for_programs(target: str) -> None:

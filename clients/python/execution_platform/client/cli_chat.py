@@ -42,11 +42,22 @@ def spoken(words: list[str], files: list[Path], stdin: TextIO) -> list[content_p
     text = "".join(parts).strip()
     if not text and not files:
         raise typer.BadParameter("there is nothing to say", param_hint="MESSAGE")
+    if not _is_unicode(text):
+        raise typer.BadParameter("is not UTF-8; what is no text goes with --file", param_hint="MESSAGE")
     try:
         attached = [content.file(path) for path in files]
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
     return [*attached, *([content.text(text)] if text else [])]
+
+
+def _is_unicode(text: str) -> bool:
+    # Bytes of another encoding come from arguments and standard input as surrogates.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ def reporting_errors(server: Server) -> Iterator[None]:
 def error_line(error: ExecutionPlatformError, target: str) -> str:
     """Return an error in one line, with what to do where that is known."""
     if isinstance(error, TransportError) and error.retryable:
-        cause = error.message.rsplit(": ", 1)[-1].strip()
+        cause = _cause(error.message)
         return f"no server answers at {target} ({cause}); `ep serve` starts one, --target names another"
     line = " ".join(str(error).split())
     if error.reason in {"MODEL_NOT_FOUND", "PROVIDER_NOT_FOUND"}:
@@ -129,6 +130,14 @@ def error_line(error: ExecutionPlatformError, target: str) -> str:
     if error.retry_after is not None and error.retryable:
         line += f" (try again in {error.retry_after:g} s)"
     return line
+
+
+def _cause(message: str) -> str:
+    """Return what gRPC's words about a connection come down to."""
+    tls = re.search(r"SSL routines:[^:]*:([A-Z_]+)", message)
+    if tls is not None:
+        return f"TLS: {tls[1].lower().replace('_', ' ')}"
+    return message.rsplit(": ", 1)[-1].strip().rstrip("]")
 
 
 def exit_code(error: ExecutionPlatformError) -> int:

@@ -79,7 +79,7 @@ class ConnectionOptions:
 
     Raises:
         TargetError: the target names no server.
-        ValueError: a token would travel unencrypted to another machine.
+        ValueError: a token would travel unencrypted to another machine, or cannot travel at all.
     """
 
     target: str = DEFAULT_TARGET
@@ -96,6 +96,8 @@ class ConnectionOptions:
         _check_target(self.target)
         if self.token is not None and not self.tls and not self.is_local:
             raise ValueError("a token is sent only encrypted (tls=...) or to this machine")
+        if isinstance(self.token, str):
+            _check_token(self.token)
 
     @property
     def is_local(self) -> bool:
@@ -133,10 +135,18 @@ class ConnectionOptions:
         return list((ours | dict(self.channel_options)).items())
 
     def call_metadata(self, more: Iterable[tuple[str, str | bytes]] = ()) -> tuple[tuple[str, str | bytes], ...]:
-        """Return the metadata of one call."""
+        """Return the metadata of one call. Raises ValueError if the token is none."""
         token = self.token() if callable(self.token) else self.token
+        if token:
+            _check_token(token)
         bearer = (("authorization", f"Bearer {token}"),) if token else ()
         return (*bearer, *self.metadata.items(), *more)
+
+
+def _check_token(token: str) -> None:
+    # Such as the line feed at the end of a file. gRPC would print the matter over several lines.
+    if not re.fullmatch(r"[!-~]+(?: [!-~]+)*", token):
+        raise ValueError("the token holds a character that no header can carry")
 
 
 def client_version() -> str:
