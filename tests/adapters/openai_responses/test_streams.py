@@ -424,8 +424,8 @@ def test_tools_and_drawing_are_counted_apart() -> None:
     }
 
 
-def test_the_echo_of_a_large_request_is_left_out() -> None:
-    """Metadata stays small enough for one event: what only repeats the request goes first."""
+def test_the_echo_of_a_large_request_is_kept() -> None:
+    """An answer that repeats a large request is told whole, in as many events as that takes."""
     body: Event = {
         "id": "r",
         "model": "m",
@@ -435,7 +435,8 @@ def test_the_echo_of_a_large_request_is_left_out() -> None:
         "new": 1,
     }
     finished = answer_to(json.dumps(body).encode()).finished
-    assert json.loads(finished.provider_metadata_json) == {"status": "completed", "new": 1}
+    kept = {"status": "completed", "instructions": body["instructions"], "new": 1}
+    assert json.loads(finished.provider_metadata_json) == kept
 
 
 def test_notices_follow_started() -> None:

@@ -34,11 +34,6 @@ _INCOMPLETE: Mapping[str, chat_pb2.FinishReason.ValueType] = {
 #: What of an answer has fields of its own.
 _TOLD = frozenset({"id", "model", "output", "usage", "service_tier"})
 
-#: What only repeats the request, largest first: left out when there is too much of it for one event.
-_ECHOES = ("tools", "instructions", "input", "prompt", "text", "metadata")
-
-_METADATA_LIMIT = 256 * 1024
-
 _IMAGE_PARTS = ((content_pb2.MODALITY_IMAGE, "image_tokens"), (content_pb2.MODALITY_TEXT, "text_tokens"))
 
 
@@ -61,7 +56,7 @@ def finished(
         provider_finish_reason=why or status,
         usage=usage_of(response, headers, cached_outside=cached_outside),
         rate_limits=rate_limits(headers),
-        provider_metadata_json=_metadata(response),
+        provider_metadata_json=object_json({key: value for key, value in response.items() if key not in _TOLD}),
     )
     if said.reason == chat_pb2.FINISH_REASON_CONTENT_FILTER:
         said.refusal.category = why
@@ -80,17 +75,6 @@ def _reason(status: str, why: str, *, client_calls: bool, refused: bool) -> chat
     if client_calls:
         return chat_pb2.FINISH_REASON_TOOL_CALLS
     return chat_pb2.FINISH_REASON_REFUSAL if refused else chat_pb2.FINISH_REASON_STOP
-
-
-def _metadata(response: Fields) -> str:
-    rest = {key: value for key, value in response.items() if key not in _TOLD}
-    metadata = object_json(rest)
-    for echo in _ECHOES:
-        if len(metadata) <= _METADATA_LIMIT:
-            break
-        if rest.pop(echo, None) is not None:
-            metadata = object_json(rest)
-    return metadata
 
 
 def usage_of(response: Fields, headers: Mapping[str, str], *, cached_outside: bool = False) -> usage_pb2.Usage:
