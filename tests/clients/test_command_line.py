@@ -253,8 +253,9 @@ def test_a_token_that_cannot_travel_is_told_without_itself(token: str) -> None:
     [
         (
             (
-                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed "
-                "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER: "
+                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake "
+                "failed (TSI_PROTOCOL_FAILURE): "
+                "SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER: "
                 "Invalid certificate verification context: OK"
             ),
             "TLS: wrong version number",
