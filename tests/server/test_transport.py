@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from tests.server.conftest import Serve, Served, chat_request, events_of, failed_stream, kinds, trailers_of
+from tests.server.conftest import Serve, Served, chat_request, error_info, events_of, failed_stream, kinds, trailers_of
+from tests.server.test_routing import BARE
 
+from execution_platform.adapters.spi import ProviderConfig
 from execution_platform.v1 import catalog_pb2
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -84,6 +88,49 @@ async def test_metadata_beyond_the_limit_is_refused_alone(served: Served, size: 
     _, error = await failed_stream(served.chat.Chat(chat_request(), metadata=(("x-large", "x" * size),)))
     assert error.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
     assert kinds(await events_of(served.chat.Chat(chat_request())))[-1] == "finished"
+
+
+METHODS = [
+    "ChatService/Chat",
+    "ChatService/CompleteChat",
+    "ChatService/CountTokens",
+    "CatalogService/ListModels",
+    "CatalogService/GetModel",
+    "CatalogService/GetProviderStatus",
+]
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff\xff garbage", b"\x0a\x50cut", b"\x0a\x02\xff\xfe"], ids=["garbage", "cut", "no UTF-8"]
+)
+@pytest.mark.parametrize("method", METHODS)
+async def test_bytes_that_are_no_request_are_refused_with_details(served: Served, method: str, body: bytes) -> None:
+    """What cannot be parsed is INVALID_ARGUMENT with our details, and tells nothing of the server's inside."""
+    path = f"/execution_platform.v1.{method}"
+    channel: Any = served.channel
+    call = channel.unary_stream(path)(body).read() if method.endswith("/Chat") else channel.unary_unary(path)(body)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert (caught.value.code(), error_info(caught.value).reason) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_REQUEST",
+    )
+    assert "DecodeError" not in (caught.value.details() or "")
+
+
+async def test_fault_of_a_handler_is_internal_and_tells_nothing_of_the_inside(serve: Serve) -> None:
+    """A bug outside of any chat is INTERNAL with our details and without its text, which is in the log."""
+
+    def missing(_: ProviderConfig) -> str:
+        raise KeyError("the inside")
+
+    faulty = dataclasses.replace(BARE, name="faulty", missing=missing, automatic_rank=None)
+    async with serve({}, [faulty]) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.catalog.ListProviders(catalog_pb2.ListProvidersRequest())
+        assert "the inside" in served.log_lines("rpc_fault")[0]["exception"]
+    assert (caught.value.code(), error_info(caught.value).reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "inside" not in str(caught.value)
 
 
 async def test_a_gzipped_request_is_taken(served: Served) -> None:

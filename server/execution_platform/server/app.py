@@ -26,6 +26,7 @@ from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
+from execution_platform.server.services.guard import Guard
 from execution_platform.server.services.reflection import add_reflection
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
@@ -131,7 +132,9 @@ class App:
     def _make_server(self) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
-            options=_channel_options(settings, share_port=self._share_port), compression=grpc.Compression.NoCompression
+            interceptors=[Guard((_CHAT, _CATALOG), self._logger)],
+            options=_channel_options(settings, share_port=self._share_port),
+            compression=grpc.Compression.NoCompression,
         )
         pipeline = ChatPipeline(self.providers, self.router, self.admission, self._logger)
         chat_pb2_grpc.add_ChatServiceServicer_to_server(
