@@ -130,6 +130,24 @@ async def test_the_request_carries_key_and_body_and_nothing_else(monkeypatch: py
     assert answer.finished.rate_limits[0].remaining == 7
 
 
+@pytest.mark.parametrize("model", [MODEL, "gpt-3.5-turbo"], ids=["responses", "chat"])
+async def test_a_model_that_cannot_stream_is_asked_for_a_whole_answer(model: str) -> None:
+    """Where the server refuses `stream` for a model, its whole answer comes as the events of a stream."""
+
+    async def whole_only(received: Received, reply: Reply) -> None:
+        if received.json().get("stream"):
+            words = "Unsupported value: 'stream' does not support true with this model."
+            error = {"message": words, "type": "invalid_request_error", "param": "stream", "code": "unsupported_value"}
+            await reply.json({"error": error}, status=400)
+        else:
+            await either(received, reply)
+
+    async with against(whole_only) as (adapter, served):
+        answer = await folded(adapter, call(model))
+    assert answer.message.content[0].text.text == "Hello there!"
+    assert [bool(received.json().get("stream")) for received in served.received] == [True, False]
+
+
 async def test_organization_and_project_are_headers() -> None:
     """What the operator sets reaches the server, and is not empty where it is not set."""
     options = {"organization": "org_1", "project": "", "api": "auto"}

@@ -135,6 +135,11 @@ class OpenAIAdapter:
         try:
             response = await self._post(wire, call.model)
         except openai.APIStatusError as error:
+            if not call.unary and _cannot_stream(error):
+                async with contextlib.aclosing(self.stream(dataclasses.replace(call, unary=True))) as whole:
+                    async for events in whole:
+                        yield events
+                return
             ended = finished_instead(error.status_code, error.response.content)
             if ended is None:
                 raise map_error(error) from error
@@ -206,6 +211,11 @@ class CountingOpenAIAdapter(OpenAIAdapter):
         if not isinstance(count, int):
             raise ProtocolError("the provider's count of tokens has no number", provider_status=200)
         return TokenCount(count, body.decode("utf-8", "replace"), wire.notices)
+
+
+def _cannot_stream(error: openai.APIStatusError) -> bool:
+    """Return whether a server refused to stream a model: which ones it cannot (o1-pro; Azure's o1) only it knows."""
+    return error.status_code == httpx2.codes.BAD_REQUEST and error.param == "stream"
 
 
 def _api(option: str) -> Api | None:
