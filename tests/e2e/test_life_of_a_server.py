@@ -12,9 +12,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from tests.e2e.caller import calling, heard, scripted, until
-from tests.e2e.processes import PATIENCE, Server, eventually, serving
-
-from execution_platform.v1 import catalog_pb2
+from tests.e2e.processes import Server, eventually, serving, settles
 
 
 def pieces(count: int, pause_ms: int) -> dict[str, object]:
@@ -66,18 +64,17 @@ def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
         call.cancel()
 
 
-def start_times(address: str, most: int) -> set[tuple[int, int]]:
-    """Return when each process was started that answers at an address, asked over many connections."""
-    seen: set[tuple[int, int]] = set()
-    for _ in range(most):
+def answered_by(server: Server, address: str, most: int) -> set[int]:
+    """Return the processes that answer at an address, asked over many connections until two have."""
+    for asked in range(1, most + 1):
         with calling(address, ("grpc.use_local_subchannel_pool", 1)) as caller:
-            info = caller.catalog.GetServerInfo(catalog_pb2.GetServerInfoRequest(), timeout=PATIENCE)
-            seen.add((info.start_time.seconds, info.start_time.nanos))
             answer = caller.stream(scripted({"text": "shared"}))
             assert (answer.code, answer.text) == (grpc.StatusCode.OK, "shared")
-        if len(seen) > 1:
-            break
-    return seen
+        settles(lambda: len(server.records("chat")), asked, "the chat's line in the log")
+        processes = {record["process"] for record in server.records("chat")}
+        if len(processes) > 1:
+            return processes
+    return set()
 
 
 def alive(pid: int) -> bool:
@@ -95,8 +92,8 @@ def test_workers_share_one_port_and_end_together(tmp_path: Path) -> None:
         server.wait_for(lambda: len(server.records("serving")) == 2, "both workers serve")
         addresses = {record["address"] for record in server.records("serving")}
         (address,) = addresses
-        assert len(start_times(address, most=200)) == 2
         workers = [record["pid"] for record in server.records("worker_started")]
+        assert answered_by(server, address, most=200) == set(workers)
         os.kill(workers[0], signal.SIGKILL)
         server.wait_for(lambda: len(server.records("serving")) == 3, "a new worker in place of the dead one")
         workers = [record["pid"] for record in server.records("worker_started")]

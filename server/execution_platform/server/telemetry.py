@@ -156,6 +156,12 @@ def make_logger(level: LogLevel = "info", log_format: LogFormat = "auto", stream
         else structlog.processors.JSONRenderer(sort_keys=False)
     )
     log = _LossyLog(target)
+    process = os.getpid()
+
+    def tell_process(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        # Workers write to one stream.
+        fields.setdefault("process", process)
+        return fields
 
     def tell_lost(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if log.lost:
@@ -168,6 +174,7 @@ def make_logger(level: LogLevel = "info", log_format: LogFormat = "auto", stream
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            tell_process,
             tell_lost,
             renderer,
         ],
