@@ -22,43 +22,79 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from execution_platform.v1 import capability_pb2 as execution__platform_dot_v1_dot_capability__pb2
+from execution_platform.v1 import chat_pb2 as execution__platform_dot_v1_dot_chat__pb2
+from execution_platform.v1 import common_pb2 as execution__platform_dot_v1_dot_common__pb2
 from execution_platform.v1 import error_pb2 as execution__platform_dot_v1_dot_error__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#execution_platform/v1/catalog.proto\x12\x15\x65xecution_platform.v1\x1a!execution_platform/v1/error.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x11ListModelsRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"\xae\x01\n\x12ListModelsResponse\x12\x34\n\x06models\x18\x01 \x03(\x0b\x32\x1c.execution_platform.v1.ModelR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12:\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\".execution_platform.v1.ErrorDetailR\x06\x65rrors\"\xe5\x02\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12!\n\x0c\x64isplay_name\x18\x04 \x01(\tR\x0b\x64isplayName\x12\x18\n\x07\x61liases\x18\x05 \x03(\tR\x07\x61liases\x12*\n\x0e\x63ontext_window\x18\x06 \x01(\x03H\x00R\rcontextWindow\x88\x01\x01\x12/\n\x11max_output_tokens\x18\x07 \x01(\x03H\x01R\x0fmaxOutputTokens\x88\x01\x01\x12\x1d\n\nis_default\x18\x08 \x01(\x08R\tisDefault\x12\x34\n\x16provider_metadata_json\x18\t \x01(\tR\x14providerMetadataJsonB\x11\n\x0f_context_windowB\x14\n\x12_max_output_tokens\"%\n\x0fGetModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"F\n\x10GetModelResponse\x12\x32\n\x05model\x18\x01 \x01(\x0b\x32\x1c.execution_platform.v1.ModelR\x05model\"\x16\n\x14ListProvidersRequest\"V\n\x15ListProvidersResponse\x12=\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.execution_platform.v1.ProviderR\tproviders\"\xb8\x01\n\x08Provider\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12\x1e\n\nconfigured\x18\x03 \x01(\x08R\nconfigured\x12\x18\n\x07missing\x18\x04 \x01(\tR\x07missing\x12#\n\rdefault_model\x18\x05 \x01(\tR\x0c\x64\x65\x66\x61ultModel\x12\x16\n\x06\x66\x61mily\x18\x06 \x01(\tR\x06\x66\x61mily\"6\n\x18GetProviderStatusRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\"\xb5\x03\n\x19GetProviderStatusResponse\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12:\n\x05state\x18\x02 \x01(\x0e\x32$.execution_platform.v1.ProviderStateR\x05state\x12\x46\n\x11last_success_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0flastSuccessTime\x12\x46\n\x11last_failure_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0flastFailureTime\x12\x41\n\nlast_error\x18\x05 \x01(\x0b\x32\".execution_platform.v1.ErrorDetailR\tlastError\x12%\n\x0e\x66inished_chats\x18\x06 \x01(\x03R\rfinishedChats\x12!\n\x0c\x66\x61iled_chats\x18\x07 \x01(\x03R\x0b\x66\x61iledChats\x12#\n\rrunning_chats\x18\x08 \x01(\x03R\x0crunningChats\"\x16\n\x14GetServerInfoRequest\"\xaf\x02\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12)\n\x10\x63ontract_version\x18\x02 \x01(\tR\x0f\x63ontractVersion\x12\x39\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x1a\n\x08\x64raining\x18\x04 \x01(\x08R\x08\x64raining\x12*\n\x11max_receive_bytes\x18\x05 \x01(\x03R\x0fmaxReceiveBytes\x12)\n\x10\x64\x65\x66\x61ult_provider\x18\x06 \x01(\tR\x0f\x64\x65\x66\x61ultProvider\x12#\n\rrunning_chats\x18\x07 \x01(\x03R\x0crunningChats*\xa6\x01\n\rProviderState\x12\x1e\n\x1aPROVIDER_STATE_UNSPECIFIED\x10\x00\x12!\n\x1dPROVIDER_STATE_NOT_CONFIGURED\x10\x01\x12\x1a\n\x16PROVIDER_STATE_UNKNOWN\x10\x02\x12\x1a\n\x16PROVIDER_STATE_HEALTHY\x10\x03\x12\x1a\n\x16PROVIDER_STATE_FAILING\x10\x04\x32\xa0\x04\n\x0e\x43\x61talogService\x12\x61\n\nListModels\x12(.execution_platform.v1.ListModelsRequest\x1a).execution_platform.v1.ListModelsResponse\x12[\n\x08GetModel\x12&.execution_platform.v1.GetModelRequest\x1a\'.execution_platform.v1.GetModelResponse\x12j\n\rListProviders\x12+.execution_platform.v1.ListProvidersRequest\x1a,.execution_platform.v1.ListProvidersResponse\x12v\n\x11GetProviderStatus\x12/.execution_platform.v1.GetProviderStatusRequest\x1a\x30.execution_platform.v1.GetProviderStatusResponse\x12j\n\rGetServerInfo\x12+.execution_platform.v1.GetServerInfoRequest\x1a,.execution_platform.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#execution_platform/v1/catalog.proto\x12\x15\x65xecution_platform.v1\x1a&execution_platform/v1/capability.proto\x1a execution_platform/v1/chat.proto\x1a\"execution_platform/v1/common.proto\x1a!execution_platform/v1/error.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x11ListModelsRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"\xae\x01\n\x12ListModelsResponse\x12\x34\n\x06models\x18\x01 \x03(\x0b\x32\x1c.execution_platform.v1.ModelR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12:\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\".execution_platform.v1.ErrorDetailR\x06\x65rrors\"\xae\x03\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12!\n\x0c\x64isplay_name\x18\x04 \x01(\tR\x0b\x64isplayName\x12\x18\n\x07\x61liases\x18\x05 \x03(\tR\x07\x61liases\x12*\n\x0e\x63ontext_window\x18\x06 \x01(\x03H\x00R\rcontextWindow\x88\x01\x01\x12/\n\x11max_output_tokens\x18\x07 \x01(\x03H\x01R\x0fmaxOutputTokens\x88\x01\x01\x12\x1d\n\nis_default\x18\x08 \x01(\x08R\tisDefault\x12\x34\n\x16provider_metadata_json\x18\t \x01(\tR\x14providerMetadataJson\x12G\n\x0c\x63\x61pabilities\x18\n \x01(\x0b\x32#.execution_platform.v1.CapabilitiesR\x0c\x63\x61pabilitiesB\x11\n\x0f_context_windowB\x14\n\x12_max_output_tokens\"%\n\x0fGetModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"F\n\x10GetModelResponse\x12\x32\n\x05model\x18\x01 \x01(\x0b\x32\x1c.execution_platform.v1.ModelR\x05model\"\x16\n\x14ListProvidersRequest\"V\n\x15ListProvidersResponse\x12=\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.execution_platform.v1.ProviderR\tproviders\"\xb8\x01\n\x08Provider\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12\x1e\n\nconfigured\x18\x03 \x01(\x08R\nconfigured\x12\x18\n\x07missing\x18\x04 \x01(\tR\x07missing\x12#\n\rdefault_model\x18\x05 \x01(\tR\x0c\x64\x65\x66\x61ultModel\x12\x16\n\x06\x66\x61mily\x18\x06 \x01(\tR\x06\x66\x61mily\"6\n\x18GetProviderStatusRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\"\xbb\x04\n\x19GetProviderStatusResponse\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12:\n\x05state\x18\x02 \x01(\x0e\x32$.execution_platform.v1.ProviderStateR\x05state\x12\x46\n\x11last_success_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0flastSuccessTime\x12\x46\n\x11last_failure_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0flastFailureTime\x12\x41\n\nlast_error\x18\x05 \x01(\x0b\x32\".execution_platform.v1.ErrorDetailR\tlastError\x12%\n\x0e\x66inished_chats\x18\x06 \x01(\x03R\rfinishedChats\x12!\n\x0c\x66\x61iled_chats\x18\x07 \x01(\x03R\x0b\x66\x61iledChats\x12#\n\rrunning_chats\x18\x08 \x01(\x03R\x0crunningChats\x12?\n\x08\x63ircuits\x18\t \x03(\x0b\x32#.execution_platform.v1.ModelCircuitR\x08\x63ircuits\x12\x43\n\x0fthrottled_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ethrottledUntil\"\x8a\x02\n\x0cModelCircuit\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x39\n\x05state\x18\x02 \x01(\x0e\x32#.execution_platform.v1.CircuitStateR\x05state\x12\x31\n\x14\x63onsecutive_failures\x18\x03 \x01(\x05R\x13\x63onsecutiveFailures\x12;\n\x0bopened_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nopenedTime\x12\x39\n\nprobe_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tprobeTime\"Q\n\x13ListPersonasRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"z\n\x14ListPersonasResponse\x12:\n\x08personas\x18\x01 \x03(\x0b\x32\x1e.execution_platform.v1.PersonaR\x08personas\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\'\n\x11GetPersonaRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"N\n\x12GetPersonaResponse\x12\x38\n\x07persona\x18\x01 \x01(\x0b\x32\x1e.execution_platform.v1.PersonaR\x07persona\"\x9b\x05\n\x07Persona\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x16\n\x06models\x18\x03 \x03(\tR\x06models\x12@\n\x08strategy\x18\x04 \x01(\x0e\x32$.execution_platform.v1.RouteStrategyR\x08strategy\x12V\n\x15required_capabilities\x18\x05 \x03(\x0e\x32!.execution_platform.v1.CapabilityR\x14requiredCapabilities\x12\x14\n\x05tools\x18\x06 \x03(\tR\x05tools\x12+\n\x11\x61llowed_providers\x18\x07 \x03(\tR\x10\x61llowedProviders\x12\'\n\x0f\x61llowed_regions\x18\x08 \x03(\tR\x0e\x61llowedRegions\x12\x42\n\x06labels\x18\t \x03(\x0b\x32*.execution_platform.v1.Persona.LabelsEntryR\x06labels\x12\x35\n\x06limits\x18\n \x01(\x0b\x32\x1d.execution_platform.v1.LimitsR\x06limits\x12\x45\n\nmid_stream\x18\x0b \x01(\x0e\x32&.execution_platform.v1.MidStreamPolicyR\tmidStream\x12\x16\n\x06source\x18\x0c \x01(\tR\x06source\x12\'\n\x0f\x64\x65\x66inition_json\x18\r \x01(\tR\x0e\x64\x65\x66initionJson\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xfe\x01\n\x06Limits\x12-\n\x10requests_per_min\x18\x01 \x01(\x03H\x00R\x0erequestsPerMin\x88\x01\x01\x12)\n\x0etokens_per_min\x18\x02 \x01(\x03H\x01R\x0ctokensPerMin\x88\x01\x01\x12>\n\x0c\x63ost_per_min\x18\x03 \x01(\x0b\x32\x1c.execution_platform.v1.MoneyR\ncostPerMin\x12#\n\nconcurrent\x18\x04 \x01(\x03H\x02R\nconcurrent\x88\x01\x01\x42\x13\n\x11_requests_per_minB\x11\n\x0f_tokens_per_minB\r\n\x0b_concurrent\"M\n\x13\x45xplainRouteRequest\x12\x36\n\x04\x63hat\x18\x01 \x01(\x0b\x32\".execution_platform.v1.ChatRequestR\x04\x63hat\"\x9b\x03\n\x14\x45xplainRouteResponse\x12\x18\n\x07persona\x18\x01 \x01(\tR\x07persona\x12@\n\x08strategy\x18\x02 \x01(\x0e\x32$.execution_platform.v1.RouteStrategyR\x08strategy\x12\x1d\n\ndecided_by\x18\x03 \x01(\tR\tdecidedBy\x12\x45\n\ncandidates\x18\x04 \x03(\x0b\x32%.execution_platform.v1.RouteCandidateR\ncandidates\x12\x38\n\x05\x65rror\x18\x05 \x01(\x0b\x32\".execution_platform.v1.ErrorDetailR\x05\x65rror\x12I\n\x13\x66irst_token_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11\x66irstTokenTimeout\x12<\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bidleTimeout\"\xb9\x01\n\x0eRouteCandidate\x12\x32\n\x05route\x18\x01 \x01(\x0b\x32\x1c.execution_platform.v1.RouteR\x05route\x12\x1a\n\x08position\x18\x02 \x01(\x05R\x08position\x12=\n\x07verdict\x18\x03 \x01(\x0e\x32#.execution_platform.v1.RouteVerdictR\x07verdict\x12\x18\n\x07reasons\x18\x04 \x03(\tR\x07reasons\"\x16\n\x14GetServerInfoRequest\"\x81\x03\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12)\n\x10\x63ontract_version\x18\x02 \x01(\tR\x0f\x63ontractVersion\x12\x39\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x1a\n\x08\x64raining\x18\x04 \x01(\x08R\x08\x64raining\x12*\n\x11max_receive_bytes\x18\x05 \x01(\x03R\x0fmaxReceiveBytes\x12)\n\x10\x64\x65\x66\x61ult_provider\x18\x06 \x01(\tR\x0f\x64\x65\x66\x61ultProvider\x12#\n\rrunning_chats\x18\x07 \x01(\x03R\x0crunningChats\x12P\n\rconfiguration\x18\x08 \x01(\x0b\x32*.execution_platform.v1.ConfigurationStatusR\rconfiguration\"\xfe\x01\n\x13\x43onfigurationStatus\x12\x14\n\x05\x66iles\x18\x01 \x03(\tR\x05\x66iles\x12;\n\x0bloaded_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nloadedTime\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x1a\n\x08personas\x18\x04 \x01(\x05R\x08personas\x12\x44\n\x10last_reload_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0elastReloadTime\x12\x1a\n\x08problems\x18\x06 \x03(\tR\x08problems*|\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03*\xa6\x01\n\rProviderState\x12\x1e\n\x1aPROVIDER_STATE_UNSPECIFIED\x10\x00\x12!\n\x1dPROVIDER_STATE_NOT_CONFIGURED\x10\x01\x12\x1a\n\x16PROVIDER_STATE_UNKNOWN\x10\x02\x12\x1a\n\x16PROVIDER_STATE_HEALTHY\x10\x03\x12\x1a\n\x16PROVIDER_STATE_FAILING\x10\x04*\xc4\x01\n\rRouteStrategy\x12\x1e\n\x1aROUTE_STRATEGY_UNSPECIFIED\x10\x00\x12\x1b\n\x17ROUTE_STRATEGY_PRIORITY\x10\x01\x12\x1b\n\x17ROUTE_STRATEGY_WEIGHTED\x10\x02\x12!\n\x1dROUTE_STRATEGY_LOWEST_LATENCY\x10\x03\x12\x1b\n\x17ROUTE_STRATEGY_CHEAPEST\x10\x04\x12\x19\n\x15ROUTE_STRATEGY_STICKY\x10\x05*\xbb\x02\n\x0cRouteVerdict\x12\x1d\n\x19ROUTE_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14ROUTE_VERDICT_CHOSEN\x10\x01\x12\x1e\n\x1aROUTE_VERDICT_CIRCUIT_OPEN\x10\x02\x12\x1e\n\x1aROUTE_VERDICT_RATE_LIMITED\x10\x03\x12 \n\x1cROUTE_VERDICT_NOT_CONFIGURED\x10\x04\x12&\n\"ROUTE_VERDICT_PROVIDER_NOT_ALLOWED\x10\x05\x12$\n ROUTE_VERDICT_REGION_NOT_ALLOWED\x10\x06\x12$\n ROUTE_VERDICT_CAPABILITY_MISSING\x10\x07\x12\x1c\n\x18ROUTE_VERDICT_NOT_NEEDED\x10\x08\x32\xd5\x06\n\x0e\x43\x61talogService\x12\x61\n\nListModels\x12(.execution_platform.v1.ListModelsRequest\x1a).execution_platform.v1.ListModelsResponse\x12[\n\x08GetModel\x12&.execution_platform.v1.GetModelRequest\x1a\'.execution_platform.v1.GetModelResponse\x12j\n\rListProviders\x12+.execution_platform.v1.ListProvidersRequest\x1a,.execution_platform.v1.ListProvidersResponse\x12v\n\x11GetProviderStatus\x12/.execution_platform.v1.GetProviderStatusRequest\x1a\x30.execution_platform.v1.GetProviderStatusResponse\x12g\n\x0cListPersonas\x12*.execution_platform.v1.ListPersonasRequest\x1a+.execution_platform.v1.ListPersonasResponse\x12\x61\n\nGetPersona\x12(.execution_platform.v1.GetPersonaRequest\x1a).execution_platform.v1.GetPersonaResponse\x12g\n\x0c\x45xplainRoute\x12*.execution_platform.v1.ExplainRouteRequest\x1a+.execution_platform.v1.ExplainRouteResponse\x12j\n\rGetServerInfo\x12+.execution_platform.v1.GetServerInfoRequest\x1a,.execution_platform.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'execution_platform.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROVIDERSTATE']._serialized_start=2013
-  _globals['_PROVIDERSTATE']._serialized_end=2179
-  _globals['_LISTMODELSREQUEST']._serialized_start=130
-  _globals['_LISTMODELSREQUEST']._serialized_end=237
-  _globals['_LISTMODELSRESPONSE']._serialized_start=240
-  _globals['_LISTMODELSRESPONSE']._serialized_end=414
-  _globals['_MODEL']._serialized_start=417
-  _globals['_MODEL']._serialized_end=774
-  _globals['_GETMODELREQUEST']._serialized_start=776
-  _globals['_GETMODELREQUEST']._serialized_end=813
-  _globals['_GETMODELRESPONSE']._serialized_start=815
-  _globals['_GETMODELRESPONSE']._serialized_end=885
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=887
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=909
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=911
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=997
-  _globals['_PROVIDER']._serialized_start=1000
-  _globals['_PROVIDER']._serialized_end=1184
-  _globals['_GETPROVIDERSTATUSREQUEST']._serialized_start=1186
-  _globals['_GETPROVIDERSTATUSREQUEST']._serialized_end=1240
-  _globals['_GETPROVIDERSTATUSRESPONSE']._serialized_start=1243
-  _globals['_GETPROVIDERSTATUSRESPONSE']._serialized_end=1680
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1682
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1704
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1707
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=2010
-  _globals['_CATALOGSERVICE']._serialized_start=2182
-  _globals['_CATALOGSERVICE']._serialized_end=2726
+  _globals['_PERSONA_LABELSENTRY']._loaded_options = None
+  _globals['_PERSONA_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_CIRCUITSTATE']._serialized_start=4905
+  _globals['_CIRCUITSTATE']._serialized_end=5029
+  _globals['_PROVIDERSTATE']._serialized_start=5032
+  _globals['_PROVIDERSTATE']._serialized_end=5198
+  _globals['_ROUTESTRATEGY']._serialized_start=5201
+  _globals['_ROUTESTRATEGY']._serialized_end=5397
+  _globals['_ROUTEVERDICT']._serialized_start=5400
+  _globals['_ROUTEVERDICT']._serialized_end=5715
+  _globals['_LISTMODELSREQUEST']._serialized_start=272
+  _globals['_LISTMODELSREQUEST']._serialized_end=379
+  _globals['_LISTMODELSRESPONSE']._serialized_start=382
+  _globals['_LISTMODELSRESPONSE']._serialized_end=556
+  _globals['_MODEL']._serialized_start=559
+  _globals['_MODEL']._serialized_end=989
+  _globals['_GETMODELREQUEST']._serialized_start=991
+  _globals['_GETMODELREQUEST']._serialized_end=1028
+  _globals['_GETMODELRESPONSE']._serialized_start=1030
+  _globals['_GETMODELRESPONSE']._serialized_end=1100
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=1102
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=1124
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=1126
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1212
+  _globals['_PROVIDER']._serialized_start=1215
+  _globals['_PROVIDER']._serialized_end=1399
+  _globals['_GETPROVIDERSTATUSREQUEST']._serialized_start=1401
+  _globals['_GETPROVIDERSTATUSREQUEST']._serialized_end=1455
+  _globals['_GETPROVIDERSTATUSRESPONSE']._serialized_start=1458
+  _globals['_GETPROVIDERSTATUSRESPONSE']._serialized_end=2029
+  _globals['_MODELCIRCUIT']._serialized_start=2032
+  _globals['_MODELCIRCUIT']._serialized_end=2298
+  _globals['_LISTPERSONASREQUEST']._serialized_start=2300
+  _globals['_LISTPERSONASREQUEST']._serialized_end=2381
+  _globals['_LISTPERSONASRESPONSE']._serialized_start=2383
+  _globals['_LISTPERSONASRESPONSE']._serialized_end=2505
+  _globals['_GETPERSONAREQUEST']._serialized_start=2507
+  _globals['_GETPERSONAREQUEST']._serialized_end=2546
+  _globals['_GETPERSONARESPONSE']._serialized_start=2548
+  _globals['_GETPERSONARESPONSE']._serialized_end=2626
+  _globals['_PERSONA']._serialized_start=2629
+  _globals['_PERSONA']._serialized_end=3296
+  _globals['_PERSONA_LABELSENTRY']._serialized_start=3239
+  _globals['_PERSONA_LABELSENTRY']._serialized_end=3296
+  _globals['_LIMITS']._serialized_start=3299
+  _globals['_LIMITS']._serialized_end=3553
+  _globals['_EXPLAINROUTEREQUEST']._serialized_start=3555
+  _globals['_EXPLAINROUTEREQUEST']._serialized_end=3632
+  _globals['_EXPLAINROUTERESPONSE']._serialized_start=3635
+  _globals['_EXPLAINROUTERESPONSE']._serialized_end=4046
+  _globals['_ROUTECANDIDATE']._serialized_start=4049
+  _globals['_ROUTECANDIDATE']._serialized_end=4234
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=4236
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=4258
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=4261
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=4646
+  _globals['_CONFIGURATIONSTATUS']._serialized_start=4649
+  _globals['_CONFIGURATIONSTATUS']._serialized_end=4903
+  _globals['_CATALOGSERVICE']._serialized_start=5718
+  _globals['_CATALOGSERVICE']._serialized_end=6571
 # @@protoc_insertion_point(module_scope)

@@ -4,8 +4,12 @@ isort:skip_file
 What this server offers: models, providers and the server itself."""
 
 from collections import abc as _abc
+from execution_platform.v1 import capability_pb2 as _capability_pb2
+from execution_platform.v1 import chat_pb2 as _chat_pb2
+from execution_platform.v1 import common_pb2 as _common_pb2
 from execution_platform.v1 import error_pb2 as _error_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -20,6 +24,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CircuitState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CircuitStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CircuitState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CIRCUIT_STATE_UNSPECIFIED: _CircuitState.ValueType  # 0
+    """Not set."""
+    CIRCUIT_STATE_CLOSED: _CircuitState.ValueType  # 1
+    """The provider is asked."""
+    CIRCUIT_STATE_OPEN: _CircuitState.ValueType  # 2
+    """The provider is not asked."""
+    CIRCUIT_STATE_HALF_OPEN: _CircuitState.ValueType  # 3
+    """One chat probes whether the provider is back."""
+
+class CircuitState(_CircuitState, metaclass=_CircuitStateEnumTypeWrapper):
+    """State of a circuit."""
+
+CIRCUIT_STATE_UNSPECIFIED: CircuitState.ValueType  # 0
+"""Not set."""
+CIRCUIT_STATE_CLOSED: CircuitState.ValueType  # 1
+"""The provider is asked."""
+CIRCUIT_STATE_OPEN: CircuitState.ValueType  # 2
+"""The provider is not asked."""
+CIRCUIT_STATE_HALF_OPEN: CircuitState.ValueType  # 3
+"""One chat probes whether the provider is back."""
+Global___CircuitState: _TypeAlias = CircuitState  # noqa: Y015
 
 class _ProviderState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -52,6 +84,90 @@ PROVIDER_STATE_HEALTHY: ProviderState.ValueType  # 3
 PROVIDER_STATE_FAILING: ProviderState.ValueType  # 4
 """Its last answer was a failure of its own."""
 Global___ProviderState: _TypeAlias = ProviderState  # noqa: Y015
+
+class _RouteStrategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RouteStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteStrategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUTE_STRATEGY_UNSPECIFIED: _RouteStrategy.ValueType  # 0
+    """Not set: PRIORITY."""
+    ROUTE_STRATEGY_PRIORITY: _RouteStrategy.ValueType  # 1
+    """The first that can be asked."""
+    ROUTE_STRATEGY_WEIGHTED: _RouteStrategy.ValueType  # 2
+    """By the weights of the configuration, spread over request ids."""
+    ROUTE_STRATEGY_LOWEST_LATENCY: _RouteStrategy.ValueType  # 3
+    """The one whose first output has come soonest lately."""
+    ROUTE_STRATEGY_CHEAPEST: _RouteStrategy.ValueType  # 4
+    """The cheapest that can do what is required."""
+    ROUTE_STRATEGY_STICKY: _RouteStrategy.ValueType  # 5
+    """Always the same for one session, so that its provider's prompt cache stays warm."""
+
+class RouteStrategy(_RouteStrategy, metaclass=_RouteStrategyEnumTypeWrapper):
+    """How one of several routes is chosen."""
+
+ROUTE_STRATEGY_UNSPECIFIED: RouteStrategy.ValueType  # 0
+"""Not set: PRIORITY."""
+ROUTE_STRATEGY_PRIORITY: RouteStrategy.ValueType  # 1
+"""The first that can be asked."""
+ROUTE_STRATEGY_WEIGHTED: RouteStrategy.ValueType  # 2
+"""By the weights of the configuration, spread over request ids."""
+ROUTE_STRATEGY_LOWEST_LATENCY: RouteStrategy.ValueType  # 3
+"""The one whose first output has come soonest lately."""
+ROUTE_STRATEGY_CHEAPEST: RouteStrategy.ValueType  # 4
+"""The cheapest that can do what is required."""
+ROUTE_STRATEGY_STICKY: RouteStrategy.ValueType  # 5
+"""Always the same for one session, so that its provider's prompt cache stays warm."""
+Global___RouteStrategy: _TypeAlias = RouteStrategy  # noqa: Y015
+
+class _RouteVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RouteVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUTE_VERDICT_UNSPECIFIED: _RouteVerdict.ValueType  # 0
+    """Not set."""
+    ROUTE_VERDICT_CHOSEN: _RouteVerdict.ValueType  # 1
+    """It is asked when its turn comes."""
+    ROUTE_VERDICT_CIRCUIT_OPEN: _RouteVerdict.ValueType  # 2
+    """It is in the order, but would be passed over now: its circuit is open."""
+    ROUTE_VERDICT_RATE_LIMITED: _RouteVerdict.ValueType  # 3
+    """It is in the order, but would be passed over now: its provider limits the rate, or the server does."""
+    ROUTE_VERDICT_NOT_CONFIGURED: _RouteVerdict.ValueType  # 4
+    """Credentials or address are missing, or the provider is not installed."""
+    ROUTE_VERDICT_PROVIDER_NOT_ALLOWED: _RouteVerdict.ValueType  # 5
+    """The lists of allowed providers leave it out."""
+    ROUTE_VERDICT_REGION_NOT_ALLOWED: _RouteVerdict.ValueType  # 6
+    """The lists of allowed regions leave it out."""
+    ROUTE_VERDICT_CAPABILITY_MISSING: _RouteVerdict.ValueType  # 7
+    """It lacks a required capability, or is not known to have it."""
+    ROUTE_VERDICT_NOT_NEEDED: _RouteVerdict.ValueType  # 8
+    """Something before it decided alone, such as a request that wants no fallback."""
+
+class RouteVerdict(_RouteVerdict, metaclass=_RouteVerdictEnumTypeWrapper):
+    """Whether one that could answer a chat is asked."""
+
+ROUTE_VERDICT_UNSPECIFIED: RouteVerdict.ValueType  # 0
+"""Not set."""
+ROUTE_VERDICT_CHOSEN: RouteVerdict.ValueType  # 1
+"""It is asked when its turn comes."""
+ROUTE_VERDICT_CIRCUIT_OPEN: RouteVerdict.ValueType  # 2
+"""It is in the order, but would be passed over now: its circuit is open."""
+ROUTE_VERDICT_RATE_LIMITED: RouteVerdict.ValueType  # 3
+"""It is in the order, but would be passed over now: its provider limits the rate, or the server does."""
+ROUTE_VERDICT_NOT_CONFIGURED: RouteVerdict.ValueType  # 4
+"""Credentials or address are missing, or the provider is not installed."""
+ROUTE_VERDICT_PROVIDER_NOT_ALLOWED: RouteVerdict.ValueType  # 5
+"""The lists of allowed providers leave it out."""
+ROUTE_VERDICT_REGION_NOT_ALLOWED: RouteVerdict.ValueType  # 6
+"""The lists of allowed regions leave it out."""
+ROUTE_VERDICT_CAPABILITY_MISSING: RouteVerdict.ValueType  # 7
+"""It lacks a required capability, or is not known to have it."""
+ROUTE_VERDICT_NOT_NEEDED: RouteVerdict.ValueType  # 8
+"""Something before it decided alone, such as a request that wants no fallback."""
+Global___RouteVerdict: _TypeAlias = RouteVerdict  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -132,6 +248,7 @@ class Model(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
     PROVIDER_METADATA_JSON_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"provider/model": what ChatRequest.model takes."""
     provider: _builtins.str
@@ -152,6 +269,10 @@ class Model(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases of this server that mean this model."""
 
+    @_builtins.property
+    def capabilities(self) -> _capability_pb2.Capabilities:
+        """What the model can do, as far as known."""
+
     def __init__(
         self,
         *,
@@ -164,10 +285,11 @@ class Model(_message.Message):
         max_output_tokens: _builtins.int | None = ...,
         is_default: _builtins.bool = ...,
         provider_metadata_json: _builtins.str = ...,
+        capabilities: _capability_pb2.Capabilities | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_max_output_tokens", b"_max_output_tokens", "context_window", b"context_window", "max_output_tokens", b"max_output_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_max_output_tokens", b"_max_output_tokens", "capabilities", b"capabilities", "context_window", b"context_window", "max_output_tokens", b"max_output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_max_output_tokens", b"_max_output_tokens", "aliases", b"aliases", "context_window", b"context_window", "display_name", b"display_name", "is_default", b"is_default", "max_output_tokens", b"max_output_tokens", "model", b"model", "name", b"name", "provider", b"provider", "provider_metadata_json", b"provider_metadata_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window", b"_context_window", "_max_output_tokens", b"_max_output_tokens", "aliases", b"aliases", "capabilities", b"capabilities", "context_window", b"context_window", "display_name", b"display_name", "is_default", b"is_default", "max_output_tokens", b"max_output_tokens", "model", b"model", "name", b"name", "provider", b"provider", "provider_metadata_json", b"provider_metadata_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window: _TypeAlias = _typing.Literal["context_window"]  # noqa: Y015
     _WhichOneofArgType__context_window: _TypeAlias = _typing.Literal["_context_window", b"_context_window"]  # noqa: Y015
@@ -345,6 +467,8 @@ class GetProviderStatusResponse(_message.Message):
     FINISHED_CHATS_FIELD_NUMBER: _builtins.int
     FAILED_CHATS_FIELD_NUMBER: _builtins.int
     RUNNING_CHATS_FIELD_NUMBER: _builtins.int
+    CIRCUITS_FIELD_NUMBER: _builtins.int
+    THROTTLED_UNTIL_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Name of the provider."""
     state: Global___ProviderState.ValueType
@@ -367,6 +491,16 @@ class GetProviderStatusResponse(_message.Message):
     def last_error(self) -> _error_pb2.ErrorDetail:
         """How it last failed. Absent: never yet."""
 
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelCircuit]:
+        """Circuits of its models that have failed lately, by model."""
+
+    @_builtins.property
+    def throttled_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when the server asks it more slowly, because the provider said that its limits are near or reached.
+        Absent: it does not.
+        """
+
     def __init__(
         self,
         *,
@@ -378,14 +512,427 @@ class GetProviderStatusResponse(_message.Message):
         finished_chats: _builtins.int = ...,
         failed_chats: _builtins.int = ...,
         running_chats: _builtins.int = ...,
+        circuits: _abc.Iterable[Global___ModelCircuit] | None = ...,
+        throttled_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_error", b"last_error", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_error", b"last_error", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "throttled_until", b"throttled_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_chats", b"failed_chats", "finished_chats", b"finished_chats", "last_error", b"last_error", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "provider", b"provider", "running_chats", b"running_chats", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuits", b"circuits", "failed_chats", b"failed_chats", "finished_chats", b"finished_chats", "last_error", b"last_error", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "provider", b"provider", "running_chats", b"running_chats", "state", b"state", "throttled_until", b"throttled_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProviderStatusResponse: _TypeAlias = GetProviderStatusResponse  # noqa: Y015
+
+@_typing.final
+class ModelCircuit(_message.Message):
+    """The circuit breaker of one model of a provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CONSECUTIVE_FAILURES_FIELD_NUMBER: _builtins.int
+    OPENED_TIME_FIELD_NUMBER: _builtins.int
+    PROBE_TIME_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model."""
+    state: Global___CircuitState.ValueType
+    """Its state."""
+    consecutive_failures: _builtins.int
+    """Failures in a row, as far as they say that the provider is down."""
+    @_builtins.property
+    def opened_time(self) -> _timestamp_pb2.Timestamp:
+        """When it opened last. Absent: never yet."""
+
+    @_builtins.property
+    def probe_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next probe may be made. Absent unless OPEN."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        state: Global___CircuitState.ValueType = ...,
+        consecutive_failures: _builtins.int = ...,
+        opened_time: _timestamp_pb2.Timestamp | None = ...,
+        probe_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opened_time", b"opened_time", "probe_time", b"probe_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consecutive_failures", b"consecutive_failures", "model", b"model", "opened_time", b"opened_time", "probe_time", b"probe_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelCircuit: _TypeAlias = ModelCircuit  # noqa: Y015
+
+@_typing.final
+class ListPersonasRequest(_message.Message):
+    """Which personas to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most personas on a page, 1 to 1000; more is taken as 1000. Default 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPersonasRequest: _TypeAlias = ListPersonasRequest  # noqa: Y015
+
+@_typing.final
+class ListPersonasResponse(_message.Message):
+    """A page of personas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSONAS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page. Empty: this is the last."""
+    @_builtins.property
+    def personas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Persona]:
+        """The personas, by name."""
+
+    def __init__(
+        self,
+        *,
+        personas: _abc.Iterable[Global___Persona] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "personas", b"personas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPersonasResponse: _TypeAlias = ListPersonasResponse  # noqa: Y015
+
+@_typing.final
+class GetPersonaRequest(_message.Message):
+    """Which persona."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPersonaRequest: _TypeAlias = GetPersonaRequest  # noqa: Y015
+
+@_typing.final
+class GetPersonaResponse(_message.Message):
+    """One persona."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSONA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def persona(self) -> Global___Persona:
+        """The persona."""
+
+    def __init__(
+        self,
+        *,
+        persona: Global___Persona | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["persona", b"persona"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["persona", b"persona"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPersonaResponse: _TypeAlias = GetPersonaResponse  # noqa: Y015
+
+@_typing.final
+class Persona(_message.Message):
+    """A persona: who asks, and what that means for a chat. What it extends and the defaults are merged in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    REQUIRED_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    ALLOWED_PROVIDERS_FIELD_NUMBER: _builtins.int
+    ALLOWED_REGIONS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    MID_STREAM_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DEFINITION_JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name: what ChatRequest.persona takes."""
+    description: _builtins.str
+    """What it is for. Empty: not told."""
+    strategy: Global___RouteStrategy.ValueType
+    """How one of them is chosen."""
+    mid_stream: _chat_pb2.MidStreamPolicy.ValueType
+    """What happens when an answer breaks off."""
+    source: _builtins.str
+    """File and line of its definition."""
+    definition_json: _builtins.str
+    """The whole definition as JSON, with what it extends and the defaults merged in."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is asked, in order, as "provider/model": the persona's own, then its fallbacks."""
+
+    @_builtins.property
+    def required_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """What whoever answers must be able to do."""
+
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tools that its chats may use. Empty: all."""
+
+    @_builtins.property
+    def allowed_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Providers that may be asked. Empty: all."""
+
+    @_builtins.property
+    def allowed_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Regions that may be asked. Empty: all."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels that its chats carry."""
+
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """What its chats may use."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        strategy: Global___RouteStrategy.ValueType = ...,
+        required_capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
+        allowed_providers: _abc.Iterable[_builtins.str] | None = ...,
+        allowed_regions: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        limits: Global___Limits | None = ...,
+        mid_stream: _chat_pb2.MidStreamPolicy.ValueType = ...,
+        source: _builtins.str = ...,
+        definition_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_providers", b"allowed_providers", "allowed_regions", b"allowed_regions", "definition_json", b"definition_json", "description", b"description", "labels", b"labels", "limits", b"limits", "mid_stream", b"mid_stream", "models", b"models", "name", b"name", "required_capabilities", b"required_capabilities", "source", b"source", "strategy", b"strategy", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Persona: _TypeAlias = Persona  # noqa: Y015
+
+@_typing.final
+class Limits(_message.Message):
+    """Most that may be used. An absent field is no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_PER_MIN_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_MIN_FIELD_NUMBER: _builtins.int
+    COST_PER_MIN_FIELD_NUMBER: _builtins.int
+    CONCURRENT_FIELD_NUMBER: _builtins.int
+    requests_per_min: _builtins.int
+    """Chats that begin in a minute."""
+    tokens_per_min: _builtins.int
+    """Tokens in a minute, of prompts and answers together."""
+    concurrent: _builtins.int
+    """Chats that run at once."""
+    @_builtins.property
+    def cost_per_min(self) -> _common_pb2.Money:
+        """Cost in a minute, by the list prices that the server knows."""
+
+    def __init__(
+        self,
+        *,
+        requests_per_min: _builtins.int | None = ...,
+        tokens_per_min: _builtins.int | None = ...,
+        cost_per_min: _common_pb2.Money | None = ...,
+        concurrent: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrent", b"_concurrent", "_requests_per_min", b"_requests_per_min", "_tokens_per_min", b"_tokens_per_min", "concurrent", b"concurrent", "cost_per_min", b"cost_per_min", "requests_per_min", b"requests_per_min", "tokens_per_min", b"tokens_per_min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrent", b"_concurrent", "_requests_per_min", b"_requests_per_min", "_tokens_per_min", b"_tokens_per_min", "concurrent", b"concurrent", "cost_per_min", b"cost_per_min", "requests_per_min", b"requests_per_min", "tokens_per_min", b"tokens_per_min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concurrent: _TypeAlias = _typing.Literal["concurrent"]  # noqa: Y015
+    _WhichOneofArgType__concurrent: _TypeAlias = _typing.Literal["_concurrent", b"_concurrent"]  # noqa: Y015
+    _WhichOneofReturnType__requests_per_min: _TypeAlias = _typing.Literal["requests_per_min"]  # noqa: Y015
+    _WhichOneofArgType__requests_per_min: _TypeAlias = _typing.Literal["_requests_per_min", b"_requests_per_min"]  # noqa: Y015
+    _WhichOneofReturnType__tokens_per_min: _TypeAlias = _typing.Literal["tokens_per_min"]  # noqa: Y015
+    _WhichOneofArgType__tokens_per_min: _TypeAlias = _typing.Literal["_tokens_per_min", b"_tokens_per_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrent) -> _WhichOneofReturnType__concurrent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__requests_per_min) -> _WhichOneofReturnType__requests_per_min | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_per_min) -> _WhichOneofReturnType__tokens_per_min | None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class ExplainRouteRequest(_message.Message):
+    """Which chat to explain the route of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chat(self) -> _chat_pb2.ChatRequest:
+        """The chat; what decides is its model, persona, routing, context, tools and options. Messages may be absent.
+        Required.
+        """
+
+    def __init__(
+        self,
+        *,
+        chat: _chat_pb2.ChatRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRouteRequest: _TypeAlias = ExplainRouteRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRouteResponse(_message.Message):
+    """Where a chat would go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSONA_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    persona: _builtins.str
+    """The persona that decided. Empty: none."""
+    strategy: Global___RouteStrategy.ValueType
+    """How the order came about."""
+    decided_by: _builtins.str
+    """Who decided, for people: the request, the persona or the server's configuration."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteCandidate]:
+        """All that were looked at: the chosen ones in the order in which they would be asked, then the others."""
+
+    @_builtins.property
+    def error(self) -> _error_pb2.ErrorDetail:
+        """Why no route is left. Absent: there is one."""
+
+    @_builtins.property
+    def first_token_timeout(self) -> _duration_pb2.Duration:
+        """Longest time to the first output before the next is asked. Absent: none but the provider's own."""
+
+    @_builtins.property
+    def idle_timeout(self) -> _duration_pb2.Duration:
+        """Longest silence after it."""
+
+    def __init__(
+        self,
+        *,
+        persona: _builtins.str = ...,
+        strategy: Global___RouteStrategy.ValueType = ...,
+        decided_by: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___RouteCandidate] | None = ...,
+        error: _error_pb2.ErrorDetail | None = ...,
+        first_token_timeout: _duration_pb2.Duration | None = ...,
+        idle_timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "decided_by", b"decided_by", "error", b"error", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout", "persona", b"persona", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRouteResponse: _TypeAlias = ExplainRouteResponse  # noqa: Y015
+
+@_typing.final
+class RouteCandidate(_message.Message):
+    """One that could answer a chat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Place in the order of attempts, from 1. 0: it is not asked."""
+    verdict: Global___RouteVerdict.ValueType
+    """Whether it is asked, and if not why."""
+    @_builtins.property
+    def route(self) -> _chat_pb2.Route:
+        """Who."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why, for people, one fact each: place in the list, price, latency, weight, state of the circuit."""
+
+    def __init__(
+        self,
+        *,
+        route: _chat_pb2.Route | None = ...,
+        position: _builtins.int = ...,
+        verdict: Global___RouteVerdict.ValueType = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["route", b"route"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "reasons", b"reasons", "route", b"route", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouteCandidate: _TypeAlias = RouteCandidate  # noqa: Y015
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):
@@ -417,6 +964,7 @@ class GetServerInfoResponse(_message.Message):
     MAX_RECEIVE_BYTES_FIELD_NUMBER: _builtins.int
     DEFAULT_PROVIDER_FIELD_NUMBER: _builtins.int
     RUNNING_CHATS_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server, for example "0.1.0"."""
     contract_version: _builtins.str
@@ -433,6 +981,10 @@ class GetServerInfoResponse(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When this process started."""
 
+    @_builtins.property
+    def configuration(self) -> Global___ConfigurationStatus:
+        """The configuration of personas and routes. Absent: none was given."""
+
     def __init__(
         self,
         *,
@@ -443,11 +995,62 @@ class GetServerInfoResponse(_message.Message):
         max_receive_bytes: _builtins.int = ...,
         default_provider: _builtins.str = ...,
         running_chats: _builtins.int = ...,
+        configuration: Global___ConfigurationStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_version", b"contract_version", "default_provider", b"default_provider", "draining", b"draining", "max_receive_bytes", b"max_receive_bytes", "running_chats", b"running_chats", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "contract_version", b"contract_version", "default_provider", b"default_provider", "draining", b"draining", "max_receive_bytes", b"max_receive_bytes", "running_chats", b"running_chats", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
+
+@_typing.final
+class ConfigurationStatus(_message.Message):
+    """State of the configuration of personas and routes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    LOADED_TIME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    PERSONAS_FIELD_NUMBER: _builtins.int
+    LAST_RELOAD_TIME_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Digest of the one in force: the same on replicas that have the same."""
+    personas: _builtins.int
+    """Number of personas in force."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The files that it was read from."""
+
+    @_builtins.property
+    def loaded_time(self) -> _timestamp_pb2.Timestamp:
+        """When the one in force was read."""
+
+    @_builtins.property
+    def last_reload_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last tried to read it anew. Absent: never."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was wrong with the files then; the configuration before stays in force. Empty: nothing."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_builtins.str] | None = ...,
+        loaded_time: _timestamp_pb2.Timestamp | None = ...,
+        digest: _builtins.str = ...,
+        personas: _builtins.int = ...,
+        last_reload_time: _timestamp_pb2.Timestamp | None = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_reload_time", b"last_reload_time", "loaded_time", b"loaded_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "files", b"files", "last_reload_time", b"last_reload_time", "loaded_time", b"loaded_time", "personas", b"personas", "problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigurationStatus: _TypeAlias = ConfigurationStatus  # noqa: Y015

@@ -55,6 +55,21 @@ class CatalogServiceStub(object):
                 request_serializer=execution__platform_dot_v1_dot_catalog__pb2.GetProviderStatusRequest.SerializeToString,
                 response_deserializer=execution__platform_dot_v1_dot_catalog__pb2.GetProviderStatusResponse.FromString,
                 _registered_method=True)
+        self.ListPersonas = channel.unary_unary(
+                '/execution_platform.v1.CatalogService/ListPersonas',
+                request_serializer=execution__platform_dot_v1_dot_catalog__pb2.ListPersonasRequest.SerializeToString,
+                response_deserializer=execution__platform_dot_v1_dot_catalog__pb2.ListPersonasResponse.FromString,
+                _registered_method=True)
+        self.GetPersona = channel.unary_unary(
+                '/execution_platform.v1.CatalogService/GetPersona',
+                request_serializer=execution__platform_dot_v1_dot_catalog__pb2.GetPersonaRequest.SerializeToString,
+                response_deserializer=execution__platform_dot_v1_dot_catalog__pb2.GetPersonaResponse.FromString,
+                _registered_method=True)
+        self.ExplainRoute = channel.unary_unary(
+                '/execution_platform.v1.CatalogService/ExplainRoute',
+                request_serializer=execution__platform_dot_v1_dot_catalog__pb2.ExplainRouteRequest.SerializeToString,
+                response_deserializer=execution__platform_dot_v1_dot_catalog__pb2.ExplainRouteResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/execution_platform.v1.CatalogService/GetServerInfo',
                 request_serializer=execution__platform_dot_v1_dot_catalog__pb2.GetServerInfoRequest.SerializeToString,
@@ -95,6 +110,27 @@ class CatalogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPersonas(self, request, context):
+        """Lists the personas of the server's configuration, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPersona(self, request, context):
+        """Tells about one persona. NOT_FOUND if there is none of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRoute(self, request, context):
+        """Tells where a chat would go now and why, and why not elsewhere. Asks no provider and spends nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """Tells about this server.
         """
@@ -124,6 +160,21 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.GetProviderStatus,
                     request_deserializer=execution__platform_dot_v1_dot_catalog__pb2.GetProviderStatusRequest.FromString,
                     response_serializer=execution__platform_dot_v1_dot_catalog__pb2.GetProviderStatusResponse.SerializeToString,
+            ),
+            'ListPersonas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPersonas,
+                    request_deserializer=execution__platform_dot_v1_dot_catalog__pb2.ListPersonasRequest.FromString,
+                    response_serializer=execution__platform_dot_v1_dot_catalog__pb2.ListPersonasResponse.SerializeToString,
+            ),
+            'GetPersona': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPersona,
+                    request_deserializer=execution__platform_dot_v1_dot_catalog__pb2.GetPersonaRequest.FromString,
+                    response_serializer=execution__platform_dot_v1_dot_catalog__pb2.GetPersonaResponse.SerializeToString,
+            ),
+            'ExplainRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRoute,
+                    request_deserializer=execution__platform_dot_v1_dot_catalog__pb2.ExplainRouteRequest.FromString,
+                    response_serializer=execution__platform_dot_v1_dot_catalog__pb2.ExplainRouteResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -240,6 +291,87 @@ class CatalogService(object):
             '/execution_platform.v1.CatalogService/GetProviderStatus',
             execution__platform_dot_v1_dot_catalog__pb2.GetProviderStatusRequest.SerializeToString,
             execution__platform_dot_v1_dot_catalog__pb2.GetProviderStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPersonas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/execution_platform.v1.CatalogService/ListPersonas',
+            execution__platform_dot_v1_dot_catalog__pb2.ListPersonasRequest.SerializeToString,
+            execution__platform_dot_v1_dot_catalog__pb2.ListPersonasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPersona(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/execution_platform.v1.CatalogService/GetPersona',
+            execution__platform_dot_v1_dot_catalog__pb2.GetPersonaRequest.SerializeToString,
+            execution__platform_dot_v1_dot_catalog__pb2.GetPersonaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/execution_platform.v1.CatalogService/ExplainRoute',
+            execution__platform_dot_v1_dot_catalog__pb2.ExplainRouteRequest.SerializeToString,
+            execution__platform_dot_v1_dot_catalog__pb2.ExplainRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

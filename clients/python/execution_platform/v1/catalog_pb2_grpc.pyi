@@ -43,6 +43,12 @@ class CatalogServiceStub:
     """Lists all providers, configured or not."""
     GetProviderStatus: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetProviderStatusRequest, _catalog_pb2.GetProviderStatusResponse]
     """Tells how a provider has answered lately. Asks nobody."""
+    ListPersonas: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListPersonasRequest, _catalog_pb2.ListPersonasResponse]
+    """Lists the personas of the server's configuration, by name."""
+    GetPersona: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetPersonaRequest, _catalog_pb2.GetPersonaResponse]
+    """Tells about one persona. NOT_FOUND if there is none of that name."""
+    ExplainRoute: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ExplainRouteRequest, _catalog_pb2.ExplainRouteResponse]
+    """Tells where a chat would go now and why, and why not elsewhere. Asks no provider and spends nothing."""
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetServerInfoRequest, _catalog_pb2.GetServerInfoResponse]
     """Tells about this server."""
 
@@ -61,6 +67,12 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """Lists all providers, configured or not."""
     GetProviderStatus: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetProviderStatusRequest, _catalog_pb2.GetProviderStatusResponse]  # type: ignore[assignment]
     """Tells how a provider has answered lately. Asks nobody."""
+    ListPersonas: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListPersonasRequest, _catalog_pb2.ListPersonasResponse]  # type: ignore[assignment]
+    """Lists the personas of the server's configuration, by name."""
+    GetPersona: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetPersonaRequest, _catalog_pb2.GetPersonaResponse]  # type: ignore[assignment]
+    """Tells about one persona. NOT_FOUND if there is none of that name."""
+    ExplainRoute: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ExplainRouteRequest, _catalog_pb2.ExplainRouteResponse]  # type: ignore[assignment]
+    """Tells where a chat would go now and why, and why not elsewhere. Asks no provider and spends nothing."""
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetServerInfoRequest, _catalog_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Tells about this server."""
 
@@ -100,6 +112,30 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.GetProviderStatusResponse, _abc.Awaitable[_catalog_pb2.GetProviderStatusResponse]]:
         """Tells how a provider has answered lately. Asks nobody."""
+
+    @_abc_1.abstractmethod
+    def ListPersonas(
+        self,
+        request: _catalog_pb2.ListPersonasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ListPersonasResponse, _abc.Awaitable[_catalog_pb2.ListPersonasResponse]]:
+        """Lists the personas of the server's configuration, by name."""
+
+    @_abc_1.abstractmethod
+    def GetPersona(
+        self,
+        request: _catalog_pb2.GetPersonaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.GetPersonaResponse, _abc.Awaitable[_catalog_pb2.GetPersonaResponse]]:
+        """Tells about one persona. NOT_FOUND if there is none of that name."""
+
+    @_abc_1.abstractmethod
+    def ExplainRoute(
+        self,
+        request: _catalog_pb2.ExplainRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ExplainRouteResponse, _abc.Awaitable[_catalog_pb2.ExplainRouteResponse]]:
+        """Tells where a chat would go now and why, and why not elsewhere. Asks no provider and spends nothing."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(

@@ -6,6 +6,7 @@ lost on the way back.
 """
 
 from collections import abc as _abc
+from execution_platform.v1 import capability_pb2 as _capability_pb2
 from execution_platform.v1 import content_pb2 as _content_pb2
 from execution_platform.v1 import error_pb2 as _error_pb2
 from execution_platform.v1 import usage_pb2 as _usage_pb2
@@ -25,6 +26,36 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MidStreamPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MidStreamPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MidStreamPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MID_STREAM_POLICY_UNSPECIFIED: _MidStreamPolicy.ValueType  # 0
+    """Not set: the persona's, else NEVER."""
+    MID_STREAM_POLICY_NEVER: _MidStreamPolicy.ValueType  # 1
+    """The chat fails with STREAM_BROKEN."""
+    MID_STREAM_POLICY_RESTART: _MidStreamPolicy.ValueType  # 2
+    """The next attempt begins the answer anew; route_changed names the blocks that are void."""
+    MID_STREAM_POLICY_CONTINUE: _MidStreamPolicy.ValueType  # 3
+    """The next attempt is shown the text so far and asked to go on behind it, in a new block."""
+
+class MidStreamPolicy(_MidStreamPolicy, metaclass=_MidStreamPolicyEnumTypeWrapper):
+    """What happens when an answer breaks off after output has been sent. A chat in which a tool call has begun is
+    never gone on with elsewhere: no tool is called twice.
+    """
+
+MID_STREAM_POLICY_UNSPECIFIED: MidStreamPolicy.ValueType  # 0
+"""Not set: the persona's, else NEVER."""
+MID_STREAM_POLICY_NEVER: MidStreamPolicy.ValueType  # 1
+"""The chat fails with STREAM_BROKEN."""
+MID_STREAM_POLICY_RESTART: MidStreamPolicy.ValueType  # 2
+"""The next attempt begins the answer anew; route_changed names the blocks that are void."""
+MID_STREAM_POLICY_CONTINUE: MidStreamPolicy.ValueType  # 3
+"""The next attempt is shown the text so far and asked to go on behind it, in a new block."""
+Global___MidStreamPolicy: _TypeAlias = MidStreamPolicy  # noqa: Y015
 
 class _UnsupportedOptionPolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -114,6 +145,42 @@ TOOL_CHOICE_MODE_NAMED: ToolChoiceMode.ValueType  # 4
 """The model must call the named tool."""
 Global___ToolChoiceMode: _TypeAlias = ToolChoiceMode  # noqa: Y015
 
+class _AttemptCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttemptCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTEMPT_CAUSE_UNSPECIFIED: _AttemptCause.ValueType  # 0
+    """Not set: FIRST."""
+    ATTEMPT_CAUSE_FIRST: _AttemptCause.ValueType  # 1
+    """It was the plan's first."""
+    ATTEMPT_CAUSE_RETRY: _AttemptCause.ValueType  # 2
+    """The one before failed in a way that passes, and the same model was asked again."""
+    ATTEMPT_CAUSE_FALLBACK: _AttemptCause.ValueType  # 3
+    """The one before failed, and the plan's next was asked."""
+    ATTEMPT_CAUSE_HEDGE: _AttemptCause.ValueType  # 4
+    """The one before was later than usual with its first output, and another ran beside it."""
+    ATTEMPT_CAUSE_MID_STREAM: _AttemptCause.ValueType  # 5
+    """The one before broke off after output, and the caller had asked for RESTART or CONTINUE."""
+
+class AttemptCause(_AttemptCause, metaclass=_AttemptCauseEnumTypeWrapper):
+    """Why there was an attempt."""
+
+ATTEMPT_CAUSE_UNSPECIFIED: AttemptCause.ValueType  # 0
+"""Not set: FIRST."""
+ATTEMPT_CAUSE_FIRST: AttemptCause.ValueType  # 1
+"""It was the plan's first."""
+ATTEMPT_CAUSE_RETRY: AttemptCause.ValueType  # 2
+"""The one before failed in a way that passes, and the same model was asked again."""
+ATTEMPT_CAUSE_FALLBACK: AttemptCause.ValueType  # 3
+"""The one before failed, and the plan's next was asked."""
+ATTEMPT_CAUSE_HEDGE: AttemptCause.ValueType  # 4
+"""The one before was later than usual with its first output, and another ran beside it."""
+ATTEMPT_CAUSE_MID_STREAM: AttemptCause.ValueType  # 5
+"""The one before broke off after output, and the caller had asked for RESTART or CONTINUE."""
+Global___AttemptCause: _TypeAlias = AttemptCause  # noqa: Y015
+
 class _AttemptOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -129,7 +196,9 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     ATTEMPT_OUTCOME_FAILED: _AttemptOutcome.ValueType  # 3
     """It failed."""
     ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 4
-    """The caller cancelled, or the deadline passed."""
+    """The caller cancelled, the deadline passed, or another attempt beside it was faster."""
+    ATTEMPT_OUTCOME_SKIPPED: _AttemptOutcome.ValueType  # 5
+    """Nobody was asked: the circuit is open, a limit is reached, or the provider cannot be used."""
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
     """How an attempt ended."""
@@ -143,8 +212,34 @@ ATTEMPT_OUTCOME_FINISHED: AttemptOutcome.ValueType  # 2
 ATTEMPT_OUTCOME_FAILED: AttemptOutcome.ValueType  # 3
 """It failed."""
 ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 4
-"""The caller cancelled, or the deadline passed."""
+"""The caller cancelled, the deadline passed, or another attempt beside it was faster."""
+ATTEMPT_OUTCOME_SKIPPED: AttemptOutcome.ValueType  # 5
+"""Nobody was asked: the circuit is open, a limit is reached, or the provider cannot be used."""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
+
+class _RouteChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RouteChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUTE_CHANGE_KIND_UNSPECIFIED: _RouteChangeKind.ValueType  # 0
+    """Not set: the answer goes on."""
+    ROUTE_CHANGE_KIND_RESTART: _RouteChangeKind.ValueType  # 1
+    """The answer begins anew; the named blocks are void. Indexes of blocks rise all the same."""
+    ROUTE_CHANGE_KIND_CONTINUE: _RouteChangeKind.ValueType  # 2
+    """Another attempt goes on behind the text so far."""
+
+class RouteChangeKind(_RouteChangeKind, metaclass=_RouteChangeKindEnumTypeWrapper):
+    """What a change of route means for what has been sent."""
+
+ROUTE_CHANGE_KIND_UNSPECIFIED: RouteChangeKind.ValueType  # 0
+"""Not set: the answer goes on."""
+ROUTE_CHANGE_KIND_RESTART: RouteChangeKind.ValueType  # 1
+"""The answer begins anew; the named blocks are void. Indexes of blocks rise all the same."""
+ROUTE_CHANGE_KIND_CONTINUE: RouteChangeKind.ValueType  # 2
+"""Another attempt goes on behind the text so far."""
+Global___RouteChangeKind: _TypeAlias = RouteChangeKind  # noqa: Y015
 
 class _RouteChangeOrigin:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -156,6 +251,8 @@ class _RouteChangeOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rou
     """Not set."""
     ROUTE_CHANGE_ORIGIN_PROVIDER: _RouteChangeOrigin.ValueType  # 1
     """The provider switched the model on its side."""
+    ROUTE_CHANGE_ORIGIN_GATEWAY: _RouteChangeOrigin.ValueType  # 2
+    """The server went on with another attempt, as the caller had asked."""
 
 class RouteChangeOrigin(_RouteChangeOrigin, metaclass=_RouteChangeOriginEnumTypeWrapper):
     """Who changed the route."""
@@ -164,6 +261,8 @@ ROUTE_CHANGE_ORIGIN_UNSPECIFIED: RouteChangeOrigin.ValueType  # 0
 """Not set."""
 ROUTE_CHANGE_ORIGIN_PROVIDER: RouteChangeOrigin.ValueType  # 1
 """The provider switched the model on its side."""
+ROUTE_CHANGE_ORIGIN_GATEWAY: RouteChangeOrigin.ValueType  # 2
+"""The server went on with another attempt, as the caller had asked."""
 Global___RouteChangeOrigin: _TypeAlias = RouteChangeOrigin  # noqa: Y015
 
 class _NoticeCode:
@@ -188,6 +287,8 @@ class _NoticeCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeCode
     """The provider warns of something."""
     NOTICE_CODE_PARAM_DEFAULTED: _NoticeCode.ValueType  # 7
     """A value that the provider requires and the request leaves open was filled in."""
+    NOTICE_CODE_FALLBACK_USED: _NoticeCode.ValueType  # 8
+    """The answer comes from a fallback; `attempts` tell why."""
 
 class NoticeCode(_NoticeCode, metaclass=_NoticeCodeEnumTypeWrapper):
     """What a notice is about."""
@@ -208,6 +309,8 @@ NOTICE_CODE_PROVIDER_WARNING: NoticeCode.ValueType  # 6
 """The provider warns of something."""
 NOTICE_CODE_PARAM_DEFAULTED: NoticeCode.ValueType  # 7
 """A value that the provider requires and the request leaves open was filled in."""
+NOTICE_CODE_FALLBACK_USED: NoticeCode.ValueType  # 8
+"""The answer comes from a fallback; `attempts` tell why."""
 Global___NoticeCode: _TypeAlias = NoticeCode  # noqa: Y015
 
 class _FinishReason:
@@ -291,17 +394,20 @@ class ChatRequest(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     PROVIDER_OPTIONS_FIELD_NUMBER: _builtins.int
+    ROUTING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, a UUID in its canonical form. Minted by the server when empty. While a request runs a
     second one with its id is ABORTED; an id that came lately with another body is refused.
     """
     model: _builtins.str
     """"provider/model" (only the first slash divides), or an alias, or a provider's name for its default
-    model. Empty: the server chooses by the credentials that it has and says so with a Notice.
+    model. Goes before what the persona says; the persona's fallbacks follow it. Empty: the persona decides,
+    and without one the server, by the credentials that it has; it says so with a Notice.
     """
     persona: _builtins.str
-    """Who asks, for example "backend_dev": letters, digits, "_", "-", ".", at most 128. Told in logs.
-    Default: none.
+    """Who asks, for example "backend_dev": letters, digits, "_", "-", ".", at most 128. Told in logs. Names a
+    persona of the server's configuration, which fills in what this request leaves open; where the server has
+    no personas any name is taken. Default: none.
     """
     parallel_tool_calls: _builtins.bool
     """False: at most one tool call in a turn. Default: the provider's."""
@@ -361,6 +467,10 @@ class ChatRequest(_message.Message):
     def provider_options(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderOptions]:
         """Options of single providers that the contract has no field for."""
 
+    @_builtins.property
+    def routing(self) -> Global___Routing:
+        """Where the chat may go, and what happens when a provider does not answer. Default: the persona's."""
+
     def __init__(
         self,
         *,
@@ -383,16 +493,89 @@ class ChatRequest(_message.Message):
         service_tier: _builtins.str = ...,
         context: Global___CallContext | None = ...,
         provider_options: _abc.Iterable[Global___ProviderOptions] | None = ...,
+        routing: Global___Routing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "audio_output", b"audio_output", "cache", b"cache", "context", b"context", "output_format", b"output_format", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "stream_options", b"stream_options", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "audio_output", b"audio_output", "cache", b"cache", "context", b"context", "output_format", b"output_format", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "routing", b"routing", "sampling", b"sampling", "stream_options", b"stream_options", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "audio_output", b"audio_output", "cache", b"cache", "context", b"context", "messages", b"messages", "model", b"model", "output_format", b"output_format", "output_modalities", b"output_modalities", "parallel_tool_calls", b"parallel_tool_calls", "persona", b"persona", "provider_options", b"provider_options", "reasoning", b"reasoning", "request_id", b"request_id", "sampling", b"sampling", "service_tier", b"service_tier", "stream_options", b"stream_options", "system", b"system", "tool_choice", b"tool_choice", "tools", b"tools", "unsupported_options", b"unsupported_options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "audio_output", b"audio_output", "cache", b"cache", "context", b"context", "messages", b"messages", "model", b"model", "output_format", b"output_format", "output_modalities", b"output_modalities", "parallel_tool_calls", b"parallel_tool_calls", "persona", b"persona", "provider_options", b"provider_options", "reasoning", b"reasoning", "request_id", b"request_id", "routing", b"routing", "sampling", b"sampling", "service_tier", b"service_tier", "stream_options", b"stream_options", "system", b"system", "tool_choice", b"tool_choice", "tools", b"tools", "unsupported_options", b"unsupported_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel_tool_calls) -> _WhichOneofReturnType__parallel_tool_calls | None: ...
 
 Global___ChatRequest: _TypeAlias = ChatRequest  # noqa: Y015
+
+@_typing.final
+class Routing(_message.Message):
+    """Where a chat may go, and what happens when a provider does not answer. An absent field is the persona's, then
+    the server's.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    MID_STREAM_FIELD_NUMBER: _builtins.int
+    ALLOWED_PROVIDERS_FIELD_NUMBER: _builtins.int
+    ALLOWED_REGIONS_FIELD_NUMBER: _builtins.int
+    REQUIRED_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    mid_stream: Global___MidStreamPolicy.ValueType
+    """What happens when an answer breaks off after output has been sent. Default: NEVER."""
+    retries: _builtins.bool
+    """False: no retry and no fallback; the first attempt decides. Default: true."""
+    @_builtins.property
+    def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is asked in turn when `model` does not answer; each as `model`. They replace the persona's."""
+
+    @_builtins.property
+    def first_token_timeout(self) -> _duration_pb2.Duration:
+        """Longest time from sending the request to the first output of an attempt, above 0. Then the attempt ends
+        and the next begins.
+        """
+
+    @_builtins.property
+    def idle_timeout(self) -> _duration_pb2.Duration:
+        """Longest silence of an attempt after its first output, above 0."""
+
+    @_builtins.property
+    def allowed_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only providers of these names may be asked; the persona's own list still holds. Empty: no limit."""
+
+    @_builtins.property
+    def allowed_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only providers that serve from one of these regions may be asked, in the server's names for them; the
+        persona's own list still holds. Empty: no limit.
+        """
+
+    @_builtins.property
+    def required_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """What whoever answers must be able to do, beside what the persona requires. CAPABILITY_MISSING if no
+        route can.
+        """
+
+    def __init__(
+        self,
+        *,
+        fallback_models: _abc.Iterable[_builtins.str] | None = ...,
+        first_token_timeout: _duration_pb2.Duration | None = ...,
+        idle_timeout: _duration_pb2.Duration | None = ...,
+        mid_stream: Global___MidStreamPolicy.ValueType = ...,
+        allowed_providers: _abc.Iterable[_builtins.str] | None = ...,
+        allowed_regions: _abc.Iterable[_builtins.str] | None = ...,
+        required_capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
+        retries: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retries", b"_retries", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout", "retries", b"retries"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retries", b"_retries", "allowed_providers", b"allowed_providers", "allowed_regions", b"allowed_regions", "fallback_models", b"fallback_models", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout", "mid_stream", b"mid_stream", "required_capabilities", b"required_capabilities", "retries", b"retries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__retries: _TypeAlias = _typing.Literal["retries"]  # noqa: Y015
+    _WhichOneofArgType__retries: _TypeAlias = _typing.Literal["_retries", b"_retries"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retries) -> _WhichOneofReturnType__retries | None: ...
+
+Global___Routing: _TypeAlias = Routing  # noqa: Y015
 
 @_typing.final
 class Sampling(_message.Message):
@@ -980,7 +1163,9 @@ class CallContext(_message.Message):
     end_user_id: _builtins.str
     """Stable, anonymous identifier of the end user; handed to providers that ask for one."""
     session_id: _builtins.str
-    """Conversation or task that this chat belongs to. Told in logs."""
+    """Conversation or task that this chat belongs to. Told in logs. Chats of one session stay with one provider
+    where the persona's strategy is STICKY.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, at most 32; keys and values of at most 128 characters. Told in logs."""
@@ -1210,22 +1395,26 @@ class Route(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SERVED_MODEL_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Provider, for example "openai"."""
     model: _builtins.str
     """The model that was asked for, in the provider's name."""
     served_model: _builtins.str
     """The model that really answers, in the provider's name. Empty: not told."""
+    region: _builtins.str
+    """Region that the server's configuration names for the provider. Empty: none."""
     def __init__(
         self,
         *,
         provider: _builtins.str = ...,
         model: _builtins.str = ...,
         served_model: _builtins.str = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "provider", b"provider", "served_model", b"served_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "provider", b"provider", "region", b"region", "served_model", b"served_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1243,15 +1432,22 @@ class Attempt(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Provider."""
     model: _builtins.str
     """Model."""
     outcome: Global___AttemptOutcome.ValueType
     """How it ended."""
+    cause: Global___AttemptCause.ValueType
+    """Why there was this attempt."""
+    region: _builtins.str
+    """Region that the server's configuration names for the provider. Empty: none."""
     @_builtins.property
     def error(self) -> _error_pb2.ErrorDetail:
-        """Why it failed. Absent unless FAILED."""
+        """Why it failed. Absent unless FAILED or SKIPPED."""
 
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
@@ -1260,6 +1456,10 @@ class Attempt(_message.Message):
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """What it used, as far as known."""
+
+    @_builtins.property
+    def cost(self) -> _usage_pb2.Cost:
+        """What it costs, as far as known. Absent while it runs, and where nobody was asked."""
 
     def __init__(
         self,
@@ -1270,10 +1470,13 @@ class Attempt(_message.Message):
         error: _error_pb2.ErrorDetail | None = ...,
         latency: _duration_pb2.Duration | None = ...,
         usage: _usage_pb2.Usage | None = ...,
+        cause: Global___AttemptCause.ValueType = ...,
+        cost: _usage_pb2.Cost | None = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "latency", b"latency", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "error", b"error", "latency", b"latency", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "cost", b"cost", "error", b"error", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "region", b"region", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1507,15 +1710,23 @@ class RouteChanged(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RAW_JSON_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    VOID_BLOCKS_FIELD_NUMBER: _builtins.int
     origin: Global___RouteChangeOrigin.ValueType
     """Who decided so."""
     reason: _builtins.str
     """Why, for people. Empty: not told."""
     raw_json: _builtins.str
     """The provider's JSON about it, verbatim. Empty: none."""
+    kind: Global___RouteChangeKind.ValueType
+    """What it means for what has been sent. Default: it goes on as if nothing had happened."""
     @_builtins.property
     def route(self) -> Global___Route:
         """Who goes on."""
+
+    @_builtins.property
+    def void_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For RESTART: the blocks that are void. All of them have been stopped."""
 
     def __init__(
         self,
@@ -1524,10 +1735,12 @@ class RouteChanged(_message.Message):
         origin: Global___RouteChangeOrigin.ValueType = ...,
         reason: _builtins.str = ...,
         raw_json: _builtins.str = ...,
+        kind: Global___RouteChangeKind.ValueType = ...,
+        void_blocks: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["route", b"route"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "raw_json", b"raw_json", "reason", b"reason", "route", b"route"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "origin", b"origin", "raw_json", b"raw_json", "reason", b"reason", "route", b"route", "void_blocks", b"void_blocks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1645,11 +1858,11 @@ class Finished(_message.Message):
 
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
-        """What was used in all."""
+        """What the answer used. Attempts that did not give it tell their own usage."""
 
     @_builtins.property
     def cost(self) -> _usage_pb2.Cost:
-        """What it costs."""
+        """What the answer costs."""
 
     @_builtins.property
     def route(self) -> Global___Route:

@@ -78,6 +78,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """This provider has no such function. UNIMPLEMENTED."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 25
     """A fault of the platform. INTERNAL."""
+    ERROR_REASON_PERSONA_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """The server's configuration has no persona of that name. NOT_FOUND."""
+    ERROR_REASON_CAPABILITY_MISSING: _ErrorReason.ValueType  # 27
+    """No route can do what the persona or the request requires; told before anything is spent.
+    FAILED_PRECONDITION.
+    """
+    ERROR_REASON_NOT_ALLOWED: _ErrorReason.ValueType  # 28
+    """The persona's or the request's lists of providers, regions or tools allow no route or not this tool.
+    FAILED_PRECONDITION.
+    """
+    ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 29
+    """The provider has failed too often lately and is not asked for a while. UNAVAILABLE, with RetryInfo."""
+    ERROR_REASON_NO_HEALTHY_ROUTE: _ErrorReason.ValueType  # 30
+    """None of several routes can be asked now. UNAVAILABLE, with RetryInfo."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 31
+    """A limit of this server's for the persona, tenant, key or provider is reached. RESOURCE_EXHAUSTED, with
+    QuotaFailure and RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status that is not OK carries google.rpc.ErrorInfo with one of these names
@@ -138,6 +156,24 @@ ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER: ErrorReason.ValueType  # 24
 """This provider has no such function. UNIMPLEMENTED."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 25
 """A fault of the platform. INTERNAL."""
+ERROR_REASON_PERSONA_NOT_FOUND: ErrorReason.ValueType  # 26
+"""The server's configuration has no persona of that name. NOT_FOUND."""
+ERROR_REASON_CAPABILITY_MISSING: ErrorReason.ValueType  # 27
+"""No route can do what the persona or the request requires; told before anything is spent.
+FAILED_PRECONDITION.
+"""
+ERROR_REASON_NOT_ALLOWED: ErrorReason.ValueType  # 28
+"""The persona's or the request's lists of providers, regions or tools allow no route or not this tool.
+FAILED_PRECONDITION.
+"""
+ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 29
+"""The provider has failed too often lately and is not asked for a while. UNAVAILABLE, with RetryInfo."""
+ERROR_REASON_NO_HEALTHY_ROUTE: ErrorReason.ValueType  # 30
+"""None of several routes can be asked now. UNAVAILABLE, with RetryInfo."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 31
+"""A limit of this server's for the persona, tenant, key or provider is reached. RESOURCE_EXHAUSTED, with
+QuotaFailure and RetryInfo.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
