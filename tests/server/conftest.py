@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from execution_platform.adapters.scripted.adapter import ScriptedAdapter
 from execution_platform.adapters.spi import ProviderSpec
 from execution_platform.server.app import App
 from execution_platform.server.config.load import load
+from execution_platform.server.config.personas import PlatformConfiguration
+from execution_platform.server.config.source import PlatformSource
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import catalog_pb2_grpc, chat_pb2, chat_pb2_grpc, content_pb2
 
@@ -55,19 +58,26 @@ class Served:
         return [line for line in lines if line["event"] == event]
 
 
+#: What tests of everything else run with: a failure is told at once.
+ONE_ATTEMPT: Mapping[str, Any] = {"defaults": {"retries": {"most": 0}}}
+
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[Served]]
 
 
 @pytest.fixture
 def serve() -> Serve:
-    """How a test makes servers of its own, given variables and further providers."""
+    """How a test makes servers of its own, given variables, further providers and a configuration of routes."""
 
     @contextlib.asynccontextmanager
     async def make(
-        environ: Mapping[str, str] | None = None, specs: Sequence[ProviderSpec] = ()
+        environ: Mapping[str, str] | None = None,
+        specs: Sequence[ProviderSpec] = (),
+        platform: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Served]:
         registry = Registry([*scripted.PROVIDERS, *specs])
         configuration = load(registry.specs(), {"EP_LISTEN": "127.0.0.1:0", **(environ or {})})
+        source = PlatformSource(PlatformConfiguration.model_validate(ONE_ATTEMPT if platform is None else platform))
+        configuration = dataclasses.replace(configuration, platform=source)
         log = io.StringIO()
         app = App(configuration, registry, make_logger("info", "json", log))
         async with app.serving(), grpc.aio.insecure_channel(app.address) as channel:

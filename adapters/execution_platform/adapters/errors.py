@@ -18,12 +18,15 @@ AdapterError
 |-- UnavailableError               unreachable, or a failure of its own
 |-- StreamBrokenError              the answer ended in the middle
 +-- ProtocolError                  the answer breaks the provider's own protocol
+
+Each error has a kind, and each kind a decision; :mod:`.decisions` holds both.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from execution_platform.adapters.decisions import Decision, ErrorKind, decision_of, kind_of
 from execution_platform.v1 import chat_pb2, error_pb2
 
 __all__ = [
@@ -64,6 +67,9 @@ class AdapterError(Exception):
     Attributes:
         events: what the piece of the stream that told the error said before it. Set by a translation; whoever reads
             the stream yields them before the error, so that where the network cuts decides nothing.
+        asked: the provider was asked; False: it was passed over without being asked.
+        provider: who failed; empty: the platform, or not told yet. Set by whoever knows the route.
+        model: the provider's model.
     """
 
     reason: ClassVar[error_pb2.ErrorReason.ValueType] = error_pb2.ERROR_REASON_INTERNAL
@@ -90,6 +96,20 @@ class AdapterError(Exception):
         self.retry_after = retry_after
         self.retryable = self.retryable_by_default if retryable is None else retryable
         self.events: list[chat_pb2.ChatEvent] = []
+        self.asked = True
+        self.provider = ""
+        self.model = ""
+
+    @property
+    def kind(self) -> ErrorKind:
+        """What sort of failure it is."""
+        return kind_of(self.reason)
+
+    @property
+    def decision(self) -> Decision:
+        """What follows from it. An error that says of itself that it will pass, or will not, is believed."""
+        decided = decision_of(self.reason)
+        return Decision(decided.retry and self.retryable, decided.fall_back, decided.opens_circuit)
 
 
 def _carried(text: str) -> str:

@@ -22,6 +22,12 @@ from execution_platform.server.chat.pipeline import ChatPipeline
 from execution_platform.server.config.load import Configuration, ConfigurationError
 from execution_platform.server.config.settings import Settings
 from execution_platform.server.listening import ListenError, check_address, check_socket
+from execution_platform.server.metrics import Metrics
+from execution_platform.server.resilience.circuits import Circuits
+from execution_platform.server.resilience.retry_budget import RetryBudgets
+from execution_platform.server.resilience.route import Routes
+from execution_platform.server.routing.latencies import Latencies
+from execution_platform.server.routing.planner import Planner
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
@@ -57,6 +63,7 @@ class App:
         self, configuration: Configuration, registry: Registry, logger: Logger, *, share_port: bool = False
     ) -> None:
         self._settings = settings = configuration.settings
+        self._platform = configuration.platform
         self._logger = logger
         self._share_port = share_port
         self._started = time.time()
@@ -136,7 +143,7 @@ class App:
             options=_channel_options(settings, share_port=self._share_port),
             compression=grpc.Compression.NoCompression,
         )
-        pipeline = ChatPipeline(self.providers, self.router, self.admission, self._logger)
+        pipeline = self._make_pipeline()
         chat_pb2_grpc.add_ChatServiceServicer_to_server(
             ChatService(
                 pipeline, default_deadline=settings.default_deadline_seconds, heartbeat=settings.heartbeat_seconds
@@ -160,6 +167,20 @@ class App:
             add_reflection((_CHAT, _CATALOG, health.SERVICE_NAME), server)
         self.address = self._bind(server)
         return server
+
+    def _make_pipeline(self) -> ChatPipeline:
+        metrics = Metrics()
+        platform = self._platform
+        routes = Routes(
+            self.providers,
+            Circuits(lambda _: platform.current.breaker),
+            RetryBudgets(lambda: platform.current.retry_budget),
+            Latencies(),
+            metrics,
+            self._logger,
+        )
+        planner = Planner(self.router, lambda: platform.current)
+        return ChatPipeline(self.providers, planner, routes, self.admission, metrics, self._logger)
 
     def _bind(self, server: grpc.aio.Server) -> str:
         listen = self._settings.listen

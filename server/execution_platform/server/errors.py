@@ -4,7 +4,13 @@ AdapterError
 |-- InvalidRequestError
 |   +-- RequestIdReusedError     the id came lately with another body
 |-- NotFoundError
-|   +-- ProviderNotFoundError    no provider of that name
+|   |-- ProviderNotFoundError    no provider of that name
+|   +-- PersonaNotFoundError     no persona of that name
+|-- CapabilityMissingError       no route can do what is required
+|-- NotAllowedError              the persona's or the request's lists leave nothing
+|-- CircuitOpenError             the provider is not asked for a while
+|-- NoHealthyRouteError          none of several routes can be asked now
+|-- LimitReachedError            a limit of this server's
 |-- RequestInProgressError       a request with the id is still running
 |-- DrainingError                the server is about to end
 |-- ServerOverloadedError        as many chats as the server takes
@@ -18,9 +24,15 @@ from execution_platform.adapters.errors import AdapterError, InvalidRequestError
 from execution_platform.v1 import error_pb2
 
 __all__ = [
+    "CapabilityMissingError",
+    "CircuitOpenError",
     "DeadlineExceededError",
     "DrainingError",
     "InternalError",
+    "LimitReachedError",
+    "NoHealthyRouteError",
+    "NotAllowedError",
+    "PersonaNotFoundError",
     "ProviderNotFoundError",
     "RequestIdReusedError",
     "RequestInProgressError",
@@ -38,6 +50,60 @@ class ProviderNotFoundError(NotFoundError):
     """The request names a provider that this server does not know."""
 
     reason = error_pb2.ERROR_REASON_PROVIDER_NOT_FOUND
+
+
+class PersonaNotFoundError(NotFoundError):
+    """The request names a persona that the configuration does not have."""
+
+    reason = error_pb2.ERROR_REASON_PERSONA_NOT_FOUND
+
+
+class CapabilityMissingError(AdapterError):
+    """No route can do what the persona or the request requires. The message names the capability."""
+
+    reason = error_pb2.ERROR_REASON_CAPABILITY_MISSING
+
+
+class NotAllowedError(AdapterError):
+    """The lists of providers, regions or tools leave no route, or not this tool."""
+
+    reason = error_pb2.ERROR_REASON_NOT_ALLOWED
+
+
+class CircuitOpenError(AdapterError):
+    """The provider has failed too often lately. It has not been asked."""
+
+    reason = error_pb2.ERROR_REASON_CIRCUIT_OPEN
+    retryable_by_default = True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.asked = False
+
+
+class NoHealthyRouteError(AdapterError):
+    """None of several routes can be asked now."""
+
+    reason = error_pb2.ERROR_REASON_NO_HEALTHY_ROUTE
+    retryable_by_default = True
+
+
+class LimitReachedError(AdapterError):
+    """A limit of this server's is reached. Nobody has been asked.
+
+    Args:
+        message: names the limit.
+        retry_after: seconds until there is room.
+        scope: what the limit is for: ``persona:reviewer``, ``tenant:acme``, ``key``, ``provider:openai``.
+    """
+
+    reason = error_pb2.ERROR_REASON_RATE_LIMITED
+    retryable_by_default = True
+
+    def __init__(self, message: str, *, retry_after: float, scope: str) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.asked = False
+        self.scope = scope
 
 
 class RequestInProgressError(AdapterError):

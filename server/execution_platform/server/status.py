@@ -50,6 +50,12 @@ _CODES: dict[error_pb2.ErrorReason.ValueType, grpc.StatusCode] = {
     error_pb2.ERROR_REASON_DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     error_pb2.ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER: grpc.StatusCode.UNIMPLEMENTED,
     error_pb2.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
+    error_pb2.ERROR_REASON_PERSONA_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    error_pb2.ERROR_REASON_CAPABILITY_MISSING: grpc.StatusCode.FAILED_PRECONDITION,
+    error_pb2.ERROR_REASON_NOT_ALLOWED: grpc.StatusCode.FAILED_PRECONDITION,
+    error_pb2.ERROR_REASON_CIRCUIT_OPEN: grpc.StatusCode.UNAVAILABLE,
+    error_pb2.ERROR_REASON_NO_HEALTHY_ROUTE: grpc.StatusCode.UNAVAILABLE,
+    error_pb2.ERROR_REASON_RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 _WITH_RETRY_INFO = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
@@ -74,8 +80,8 @@ def error_detail(error: AdapterError, provider: str = "", model: str = "") -> er
     detail = error_pb2.ErrorDetail(
         reason=error.reason,
         message=_cut(error.message, _MAX_MESSAGE_BYTES),
-        provider=provider,
-        model=model,
+        provider=error.provider or provider,
+        model=error.model or model,
         provider_status=error.provider_status,
         provider_code=_cut(error.provider_code, _MAX_METADATA_VALUE),
         provider_request_id=_cut(error.provider_request_id, _MAX_METADATA_VALUE),

@@ -8,18 +8,22 @@ import itertools
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
-from execution_platform.adapters.errors import AdapterError, NotSupportedError, ProtocolError
+from execution_platform.adapters.errors import AdapterError, NotSupportedError
 from execution_platform.adapters.spi import Call, CountsTokens, Events
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.register import RequestRegister
 from execution_platform.server.chat.sequencing import ChatClock, Sequencer
 from execution_platform.server.chat.validation import check_chat
 from execution_platform.server.errors import DeadlineExceededError, DrainingError, InternalError
+from execution_platform.server.metrics import Metrics
+from execution_platform.server.resilience.journal import Journal
+from execution_platform.server.resilience.route import Routes
+from execution_platform.server.routing.plan import Plan
+from execution_platform.server.routing.planner import Planner
 from execution_platform.server.routing.providers import Providers
-from execution_platform.server.routing.router import Router, Target
 from execution_platform.server.status import error_detail
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import chat_pb2, error_pb2, usage_pb2
@@ -83,7 +87,8 @@ class _Run:
     unary: bool
     timeout: float
     trace_id: str = ""
-    target: Target | None = None
+    plan: Plan | None = None
+    journal: Journal = field(default_factory=Journal)
     sequencer: Sequencer | None = None
     detail: error_pb2.ErrorDetail | None = None
     ending: str = "cancelled"
@@ -94,15 +99,27 @@ class ChatPipeline:
 
     Args:
         providers: the adapters.
-        router: which of them serves a request.
+        planner: whom a request asks, in which order.
+        routes: how they are asked.
         admission: whether there is room.
+        metrics: count chats.
         logger: gets one line for each chat.
     """
 
-    def __init__(self, providers: Providers, router: Router, admission: Admission, logger: Logger) -> None:
+    def __init__(
+        self,
+        providers: Providers,
+        planner: Planner,
+        routes: Routes,
+        admission: Admission,
+        metrics: Metrics,
+        logger: Logger,
+    ) -> None:
         self._providers = providers
-        self._router = router
+        self._planner = planner
+        self._routes = routes
         self._admission = admission
+        self._metrics = metrics
         self._register = RequestRegister()
         self._logger = logger
 
@@ -151,35 +168,36 @@ class ChatPipeline:
     async def count_tokens(self, request: chat_pb2.ChatRequest, *, timeout: float) -> chat_pb2.CountTokensResponse:
         """Count the input tokens of a chat. Raises AdapterError."""
         check_chat(request)
-        target = self._router.resolve(request.model)
+        plan = self._planner.plan(request)
+        leg = plan.legs[0]
         try:
             async with asyncio.timeout(timeout):
-                return await self._count(request, target, timeout)
+                return await self._count(plan, timeout)
         except TimeoutError:
             raise DeadlineExceededError(f"counting took longer than its {timeout:g} s") from None
         except AdapterError as error:
-            self._providers.without_secrets(target.provider, error, request)
+            self._providers.without_secrets(leg.provider, error, request)
             raise
         except Exception as error:
-            self._logger.exception("count_tokens_fault", provider=target.provider, model=target.model)
+            self._logger.exception("count_tokens_fault", provider=leg.provider, model=leg.model)
             raise InternalError(_FAULT) from error
 
-    async def _count(
-        self, request: chat_pb2.ChatRequest, target: Target, timeout: float
-    ) -> chat_pb2.CountTokensResponse:
-        adapter = self._providers.adapter(target.provider)
+    async def _count(self, plan: Plan, timeout: float) -> chat_pb2.CountTokensResponse:
+        leg = plan.legs[0]
+        adapter = self._providers.adapter(leg.provider)
         if not isinstance(adapter, CountsTokens):
-            raise NotSupportedError(f"provider {target.provider} has no counter of tokens")
-        call = Call(request, target.model, request.request_id or str(uuid.uuid4()), timeout=timeout)
+            raise NotSupportedError(f"provider {leg.provider} has no counter of tokens")
+        request = leg.request or plan.request
+        call = Call(request, leg.model, request.request_id or str(uuid.uuid4()), timeout=timeout)
         count = await adapter.count_tokens(call)
         response = chat_pb2.CountTokensResponse(
             input_tokens=count.input_tokens,
-            route=chat_pb2.Route(provider=target.provider, model=target.model),
+            route=chat_pb2.Route(provider=leg.provider, model=leg.model, region=leg.region),
             provider_usage_json=count.raw_json,
         )
-        if target.notice is not None:
-            response.notices.append(target.notice)
-        response.notices.extend(count.notices)
+        if plan.notice is not None:
+            response.notices.append(plan.notice)
+        response.notices.extend((*leg.notices, *count.notices))
         return response
 
     async def _bounded(self, run: _Run, send: Send) -> None:
@@ -187,7 +205,7 @@ class ChatPipeline:
         try:
             async with scope:
                 with self._admission.endable(scope), self._register.running(run.request):
-                    await self._attempt(run, send)
+                    await self._attempts(run, send)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -197,35 +215,25 @@ class ChatPipeline:
                 raise DrainingError("the server ended before the chat did", retry_after=1.0) from None
             raise DeadlineExceededError(f"the chat took longer than its {run.timeout:g} s") from None
 
-    async def _attempt(self, run: _Run, send: Send) -> None:
+    async def _attempts(self, run: _Run, send: Send) -> None:
         check_chat(run.request)
-        run.target = target = self._router.resolve(run.request.model)
-        run.sequencer = sequencer = Sequencer(run.request_id, target, run.clock)
-        adapter = self._providers.adapter(target.provider)
-        record = self._providers.record(target.provider)
+        run.plan = plan = self._planner.plan(run.request)
+        run.sequencer = sequencer = Sequencer(run.request_id, plan, run.journal, run.clock)
+        deadline = run.clock.arrived + run.timeout
+        call = Call(plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout)
         run.clock.sent = time.monotonic()
-        remaining = run.timeout - (run.clock.sent - run.clock.arrived)
-        call = Call(run.request, target.model, run.request_id, run.unary, remaining)
-        record.running += 1
-        try:
-            async with contextlib.aclosing(adapter.stream(call)) as stream:
-                async for events in stream:
-                    ready = sequencer.take(events)
-                    if ready:
-                        await send(ready)
-                    if sequencer.finished is not None:
-                        await _settle(stream)
-                        break
-        finally:
-            record.running -= 1
-        if sequencer.finished is None:
-            raise ProtocolError(f"the adapter of {target.provider} ended without `finished`")
-        record.succeeded()
+        route = self._routes.build(plan, run.journal, deadline)
+        async with contextlib.aclosing(route.stream(call)) as stream:
+            async for events in stream:
+                ready = sequencer.take(events)
+                if ready:
+                    await send(ready)
+                if sequencer.finished is not None:
+                    await _settle(stream)
+                    break
 
     async def _fail(self, run: _Run, error: AdapterError, send: Send) -> NoReturn:
         run.ending = "failed"
-        if run.target is not None:
-            self._providers.without_secrets(run.target.provider, error, run.request)
         sequencer = run.sequencer
         if sequencer is None:
             run.detail = error_detail(error)
@@ -233,15 +241,13 @@ class ChatPipeline:
             events = [chat_pb2.ChatEvent(failed=failed)]
         else:
             events, run.detail = sequencer.fail(error)
-        if run.target is not None:
-            self._providers.record(run.target.provider).failed_with(run.detail)
         with contextlib.suppress(CallerGoneError, TimeoutError):
             async with asyncio.timeout(_FAILED_SECONDS):
                 await send(events)
         raise ChatFailedError(
             run.detail,
             run.request_id,
-            attempt=1 if run.clock.sent is not None else 0,
+            attempt=run.journal.asked(),
             after_output=sequencer is not None and sequencer.output_began,
         ) from error
 
@@ -258,18 +264,21 @@ class ChatPipeline:
             "labels": {key[:_LOGGED_CHARACTERS]: value[:_LOGGED_CHARACTERS] for key, value in labels},
         }
         fields.update({key: value for key, value in given.items() if value})
-        if run.target is not None:
-            fields.update(provider=run.target.provider, model=run.target.model)
+        fields.update(_route_fields(run.journal))
         if run.sequencer is not None:
             fields.update(_usage_fields(run.sequencer.usage))
             if run.sequencer.finished is not None:
                 fields["finish_reason"] = chat_pb2.FinishReason.Name(run.sequencer.finished.reason)
         if run.detail is not None:
-            fields.update(_error_fields(run.detail, asked=run.clock.sent is not None))
+            fields.update(_error_fields(run.detail, asked=run.journal.asked() > 0))
         if run.clock.first_output is not None:
             fields["first_token_ms"] = round((run.clock.first_output - run.clock.arrived) * 1000, 1)
-        fields["total_ms"] = round((time.monotonic() - run.clock.arrived) * 1000, 1)
+        seconds = time.monotonic() - run.clock.arrived
+        fields["total_ms"] = round(seconds * 1000, 1)
         self._logger.info("chat", **fields)
+        reason = "" if run.detail is None else error_pb2.ErrorReason.Name(run.detail.reason)
+        persona = "" if run.plan is None else run.plan.persona
+        self._metrics.chat(persona, ending=run.ending, reason=reason, seconds=seconds)
 
 
 async def _settle(stream: AsyncIterator[Events]) -> None:
@@ -278,6 +287,23 @@ async def _settle(stream: AsyncIterator[Events]) -> None:
         async with asyncio.timeout(_SETTLE_SECONDS):
             async for _ in stream:
                 pass
+
+
+def _route_fields(journal: Journal) -> dict[str, object]:
+    if journal.current is None:
+        return {}
+    fields: dict[str, object] = {"provider": journal.current.leg.provider, "model": journal.current.leg.model}
+    if len(journal.entries) > 1:
+        fields["attempts"] = [
+            {
+                "provider": entry.leg.provider,
+                "model": entry.leg.model,
+                "outcome": chat_pb2.AttemptOutcome.Name(entry.outcome).removeprefix("ATTEMPT_OUTCOME_"),
+                "reason": "" if entry.error is None else error_pb2.ErrorReason.Name(entry.error.reason),
+            }
+            for entry in journal.entries
+        ]
+    return fields
 
 
 def _error_fields(detail: error_pb2.ErrorDetail, *, asked: bool) -> dict[str, object]:

@@ -6,24 +6,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from google.protobuf import duration_pb2
-
 from execution_platform.adapters.errors import AdapterError
-from execution_platform.server.routing.router import Target
+from execution_platform.server.resilience.held import is_output
+from execution_platform.server.resilience.journal import Journal, duration
+from execution_platform.server.routing.plan import Plan
 from execution_platform.server.status import error_detail
 from execution_platform.v1 import chat_pb2, error_pb2, usage_pb2
 
 __all__ = ["ChatClock", "Sequencer"]
 
 Event = chat_pb2.ChatEvent
-
-#: Events that tell nothing of the answer itself: they wait for the first one that does.
-_HELD = frozenset({"started", "notice", "usage_updated", "provider_event", "heartbeat"})
-
-
-def _duration(seconds: float) -> duration_pb2.Duration:
-    nanos = max(0, int(seconds * 1_000_000_000))
-    return duration_pb2.Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
 
 
 @dataclass(slots=True)
@@ -37,25 +29,22 @@ class ChatClock:
 
     def timing(self) -> chat_pb2.Timing:
         """Return the times so far."""
-        timing = chat_pb2.Timing(total=_duration(time.monotonic() - self.arrived))
+        timing = chat_pb2.Timing(total=duration(time.monotonic() - self.arrived))
         if self.sent is not None:
-            timing.queue.CopyFrom(_duration(self.sent - self.arrived))
+            timing.queue.CopyFrom(duration(self.sent - self.arrived))
         if self.first_output is not None:
-            timing.first_token.CopyFrom(_duration(self.first_output - self.arrived))
+            timing.first_token.CopyFrom(duration(self.first_output - self.arrived))
         timing.arrival_time.FromNanoseconds(int(self.arrived_at * 1_000_000_000))
         return timing
 
-    def attempt_latency(self) -> duration_pb2.Duration:
-        """Return the time since the request was sent to the provider."""
-        return _duration(time.monotonic() - (self.sent if self.sent is not None else self.arrived))
-
 
 class Sequencer:
-    """Turns one attempt's events into what the caller sees, and remembers what the end must tell."""
+    """Turns the events of a chat's attempts into what the caller sees, and remembers what the end must tell."""
 
-    def __init__(self, request_id: str, target: Target, clock: ChatClock) -> None:
+    def __init__(self, request_id: str, plan: Plan, journal: Journal, clock: ChatClock) -> None:
         self._request_id = request_id
-        self._target = target
+        self._plan = plan
+        self._journal = journal
         self._clock = clock
         self._held: list[Event] = []
         self._started = chat_pb2.Started()
@@ -74,7 +63,7 @@ class Sequencer:
                 elif kind == "finished":
                     self._complete(event.finished)
                 if not self.output_began:
-                    if kind in _HELD:
+                    if not is_output(event):
                         self._hold(event, kind)
                         continue
                     out.extend(self._begin())
@@ -82,34 +71,27 @@ class Sequencer:
         return out
 
     def fail(self, error: AdapterError) -> tuple[list[Event], error_pb2.ErrorDetail]:
-        """Return what the caller sees of a failure: what was held back that still matters, and `failed`."""
-        detail = error_detail(error, self._target.provider, self._target.model)
-        failed = chat_pb2.Failed(error=detail, usage=self.usage, route=self.route(), timing=self._clock.timing())
+        """Return what the caller sees of a failure: `failed`, with all that was tried."""
+        route = self.route()
+        detail = error_detail(error, route.provider, route.model)
+        failed = chat_pb2.Failed(error=detail, timing=self._clock.timing(), attempts=self._journal.attempts())
+        if route.provider:
+            failed.route.CopyFrom(route)
+        current = self._journal.current
+        usage = self.usage if self.output_began or current is None else current.usage
+        failed.usage.CopyFrom(usage)
         failed.cost.CopyFrom(_unpriced())
-        failed.attempts.append(self.attempt(chat_pb2.ATTEMPT_OUTCOME_FAILED, detail))
         return [Event(failed=failed)], detail
 
     def route(self) -> chat_pb2.Route:
-        """Return who answers, as far as known."""
+        """Return who answers, as far as known; empty: nobody has been asked."""
+        current = self._journal.current
+        if current is None:
+            return chat_pb2.Route()
+        leg = current.leg
         return chat_pb2.Route(
-            provider=self._target.provider, model=self._target.model, served_model=self._started.route.served_model
+            provider=leg.provider, model=leg.model, region=leg.region, served_model=self._started.route.served_model
         )
-
-    def attempt(
-        self, outcome: chat_pb2.AttemptOutcome.ValueType, error: error_pb2.ErrorDetail | None = None
-    ) -> chat_pb2.Attempt:
-        """Return the attempt as it stands."""
-        attempt = chat_pb2.Attempt(
-            provider=self._target.provider,
-            model=self._target.model,
-            outcome=outcome,
-            latency=self._clock.attempt_latency(),
-        )
-        if error is not None:
-            attempt.error.CopyFrom(error)
-        if outcome != chat_pb2.ATTEMPT_OUTCOME_RUNNING:
-            attempt.usage.CopyFrom(self.usage)
-        return attempt
 
     def _hold(self, event: Event, kind: str | None) -> None:
         if kind == "started":
@@ -125,13 +107,30 @@ class Sequencer:
         started = self._started
         started.request_id = self._request_id
         started.route.CopyFrom(self.route())
-        started.attempts.append(self.attempt(chat_pb2.ATTEMPT_OUTCOME_RUNNING))
-        released = [Event(started=started)]
-        if self._target.notice is not None:
-            released.append(Event(notice=self._target.notice))
+        started.attempts.extend(self._journal.attempts())
+        # What came in one piece with its end has ended by now; the caller is told the end where it comes.
+        started.attempts[-1].outcome = chat_pb2.ATTEMPT_OUTCOME_RUNNING
+        started.attempts[-1].ClearField("usage")
+        released = [Event(started=started), *(Event(notice=notice) for notice in self._notices())]
         released.extend(self._held)
         self._held = []
         return released
+
+    def _notices(self) -> list[chat_pb2.Notice]:
+        """Return what the choice of the route makes worth telling."""
+        notices = [] if self._plan.notice is None else [self._plan.notice]
+        current = self._journal.current
+        if current is None:
+            return notices
+        first = self._journal.entries[0].leg
+        if current.leg.name != first.name:
+            notices.append(
+                chat_pb2.Notice(
+                    code=chat_pb2.NOTICE_CODE_FALLBACK_USED,
+                    message=f"{current.leg.name} answers in place of {first.name}; attempts tell why",
+                )
+            )
+        return [*notices, *current.leg.notices]
 
     def _complete(self, finished: chat_pb2.Finished) -> None:
         if finished.HasField("usage"):
@@ -141,7 +140,7 @@ class Sequencer:
         if not finished.HasField("cost"):
             finished.cost.CopyFrom(_unpriced())
         finished.route.CopyFrom(self.route())
-        finished.attempts.append(self.attempt(chat_pb2.ATTEMPT_OUTCOME_FINISHED))
+        finished.attempts.extend(self._journal.attempts())
         finished.timing.CopyFrom(self._clock.timing())
         self.finished = finished
 

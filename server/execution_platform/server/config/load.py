@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec, Timeouts
 from execution_platform.server.config.settings import Settings
+from execution_platform.server.config.source import PlatformSource
 
 __all__ = ["Configuration", "ConfigurationError", "load"]
 
@@ -43,11 +44,13 @@ class Configuration:
         settings: of the server.
         providers: how each known provider is reached, by name; also those that are not configured.
         warnings: what somebody should look at, such as variables that nobody reads.
+        platform: personas and routes.
     """
 
     settings: Settings
     providers: Mapping[str, ProviderConfig]
     warnings: tuple[str, ...] = ()
+    platform: PlatformSource = field(default_factory=PlatformSource)
 
 
 def load(

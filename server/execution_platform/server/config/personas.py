@@ -1,0 +1,310 @@
+"""Personas, and everything else that the configuration file says about routes: frozen models, merged and checked.
+
+Names of fields are the names in the file; docs/personas.md explains them. A model here holds values that are whole:
+what a persona extends and the defaults have been merged in by :mod:`.merging`.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+__all__ = [
+    "Breaker",
+    "CapabilityName",
+    "Hedging",
+    "LimitSettings",
+    "MidStream",
+    "ModelFacts",
+    "PersonaSettings",
+    "PlatformConfiguration",
+    "ProviderSettings",
+    "ReasoningSettings",
+    "Retries",
+    "RetryBudgetSettings",
+    "RouteTarget",
+    "SamplingSettings",
+    "Strategy",
+    "Tenant",
+    "TimeoutSettings",
+    "ToolSettings",
+]
+
+_SPAN = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h)?\Z")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(value: Any) -> Any:
+    """Read ``2``, ``2.5`` or ``"2s"``, ``"500ms"``, ``"5m"``, ``"1h"``."""
+    if not isinstance(value, str):
+        return value
+    match = _SPAN.match(value.strip())
+    if match is None:
+        raise ValueError("write a time as a number of seconds, or as 500ms, 30s, 5m or 1h")
+    return float(match["number"]) * _UNITS[match["unit"] or "s"]
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+
+
+class Strategy(StrEnum):
+    """How one of several routes is chosen."""
+
+    PRIORITY = "priority"
+    WEIGHTED = "weighted"
+    LOWEST_LATENCY = "lowest_latency"
+    CHEAPEST = "cheapest"
+    STICKY = "sticky"
+
+
+class MidStream(StrEnum):
+    """What happens when an answer breaks off after output has been sent."""
+
+    NEVER = "never"
+    RESTART = "restart"
+    CONTINUE = "continue"
+
+
+class CapabilityName(StrEnum):
+    """What a model can do; the names of the contract's Capability in lower case."""
+
+    STREAMING = "streaming"
+    TOOLS = "tools"
+    PARALLEL_TOOLS = "parallel_tools"
+    THINKING = "thinking"
+    STRUCTURED_OUTPUT = "structured_output"
+    IMAGE_INPUT = "image_input"
+    PDF_INPUT = "pdf_input"
+    AUDIO_INPUT = "audio_input"
+    PROMPT_CACHING = "prompt_caching"
+    SEED = "seed"
+    LOGPROBS = "logprobs"
+    EMBEDDINGS = "embeddings"
+    BATCH = "batch"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LimitSettings(_Model):
+    """Most that may be used; null: no limit."""
+
+    requests_per_min: Count | None = Field(default=None, description="Chats that begin in a minute.")
+    tokens_per_min: Count | None = Field(default=None, description="Tokens in a minute, prompts and answers together.")
+    cost_per_min: Annotated[Decimal, Field(gt=0, le=10**6)] | None = Field(
+        default=None, description="Cost in a minute in US dollars, by the list prices that the server knows."
+    )
+    concurrent: Count | None = Field(default=None, description="Chats that run at once.")
+
+
+class RouteTarget(_Model):
+    """One that may be asked."""
+
+    provider: str = Field(description="Name of the provider.")
+    model: str = Field(default="", description="The provider's name of the model. Empty: the provider's default.")
+    weight: Annotated[float, Field(ge=0, le=10**6)] = Field(
+        default=1.0, description="Share of the chats, for the strategy `weighted`."
+    )
+
+
+class TimeoutSettings(_Model):
+    """Times of one attempt, and of the chat as a whole."""
+
+    first_token: Seconds | None = Field(
+        default=None, description="Longest time to the first output; then the next is asked. Null: the provider's own."
+    )
+    idle: Seconds | None = Field(default=None, description="Longest silence after it. Null: the provider's own.")
+    total: Seconds | None = Field(default=None, description="Longest time for the whole chat. Null: the caller's.")
+
+
+class Retries(_Model):
+    """When the same model is asked again. Waiting times double and are drawn between 0 and that time (full jitter)."""
+
+    most: Annotated[int, Field(ge=0, le=5)] = Field(default=5, description="Most retries of one route.")
+    most_before_fallback: Annotated[int, Field(ge=0, le=5)] = Field(
+        default=1, description="Most retries of a route while another one is left to fall back to."
+    )
+    first_wait: Seconds = Field(default=1.0, description="Longest wait before the first retry; doubles each time.")
+    longest_wait: Seconds = Field(default=16.0, description="Longest wait before any retry.")
+    longest_wait_before_fallback: Seconds = Field(
+        default=2.0, description="A provider that asks for a longer wait is left for the next one, if there is one."
+    )
+
+
+class Hedging(_Model):
+    """A second attempt beside one that is later than usual."""
+
+    percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
+        default=95.0, description="The second attempt begins when the first output is later than this percentile."
+    )
+    least_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20, description="Answers that must have been seen before a percentile means anything."
+    )
+    after: Seconds | None = Field(default=None, description="Begin after this time, whatever was seen before.")
+
+
+class SamplingSettings(_Model):
+    """Defaults of ChatRequest.sampling."""
+
+    max_output_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop_sequences: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
+class ReasoningSettings(_Model):
+    """Defaults of ChatRequest.reasoning."""
+
+    enabled: bool | None = None
+    effort: str = ""
+    budget_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    display: Literal["", "omitted", "summary", "concise_summary", "detailed_summary"] = ""
+
+
+class ToolSettings(_Model):
+    """A tool of a persona. Only a name: its chats may use a tool of that name. With more: every chat is offered it."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+    description: str = ""
+    parameters: dict[str, Any] | None = Field(default=None, description="JSON schema of the arguments.")
+
+    @property
+    def offered(self) -> bool:
+        """Whether every chat is offered it."""
+        return bool(self.description) or self.parameters is not None
+
+
+class PersonaSettings(_Model):
+    """One persona."""
+
+    description: str = ""
+    provider: str = Field(default="", description="Who is asked. Empty: chosen by the credentials that are there.")
+    model: str = Field(default="", description="Its model. Empty: the provider's default.")
+    weight: Annotated[float, Field(ge=0, le=10**6)] = Field(
+        default=1.0, description="Share of the chats, for the strategy `weighted`."
+    )
+    fallback: tuple[RouteTarget, ...] = Field(default=(), description="Who is asked next, in order.")
+    strategy: Strategy = Field(default=Strategy.PRIORITY, description="How one of them is chosen.")
+    requires: frozenset[CapabilityName] = Field(
+        default=frozenset(), description="What whoever answers must be able to do. Also written `capabilities`."
+    )
+    tools: tuple[ToolSettings, ...] = Field(default=(), description="Tools that its chats may use. Empty: all.")
+    system_prompt: str = Field(default="", description="Comes before the instructions of the request.")
+    sampling: SamplingSettings = SamplingSettings()
+    reasoning: ReasoningSettings = ReasoningSettings()
+    service_tier: str = ""
+    allowed_providers: tuple[str, ...] = Field(default=(), description="Who may be asked. Empty: all.")
+    allowed_regions: tuple[str, ...] = Field(default=(), description="Regions that may be asked. Empty: all.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Labels that its chats carry.")
+    limits: LimitSettings = Field(
+        default=LimitSettings(),
+        description="What its chats may use. `tokens_per_min` and `cost_per_min` may also stand in `budget`.",
+    )
+    timeouts: TimeoutSettings = TimeoutSettings()
+    retries: Retries = Retries()
+    hedging: Hedging | None = Field(default=None, description="Null: no second attempt beside a late one.")
+    mid_stream: MidStream = MidStream.NEVER
+    unsupported_options: Literal["drop", "reject"] | None = None
+    fallback_reason_tracking: bool = Field(
+        default=True, description="Count the reason of each fallback of this persona in the metrics."
+    )
+
+
+class Breaker(_Model):
+    """When a provider's model is not asked for a while."""
+
+    failures: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=5, description="Failures in a row that open the circuit."
+    )
+    open_seconds: Seconds = Field(default=30.0, description="Time until one chat probes whether it is back.")
+
+
+class ProviderSettings(_Model):
+    """What the routes need to know of a provider beyond EP_<PROVIDER>_*."""
+
+    region: str = Field(default="", description="Region that it serves from, in words of your own.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="What all chats together may ask of it.")
+    breaker: Breaker | None = Field(default=None, description="Null: the file's `breaker`.")
+
+
+class ModelFacts(_Model):
+    """What is known here of a model, beside and before what the provider's own data says."""
+
+    capabilities: frozenset[CapabilityName] | None = Field(default=None, description="All that it can do.")
+    context_window: Count | None = None
+    max_output_tokens: Count | None = None
+    region: str = Field(default="", description="Region of this model, where it is not the provider's.")
+    input_price: Annotated[Decimal, Field(ge=0)] | None = Field(
+        default=None, description="US dollars for a million tokens of input, where no list price is known."
+    )
+    output_price: Annotated[Decimal, Field(ge=0)] | None = Field(
+        default=None, description="US dollars for a million tokens of output."
+    )
+
+
+class Tenant(_Model):
+    """Who pays. A chat belongs to the tenant of the credential that it came with."""
+
+    key_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field(
+        default=(), description="SHA-256 digests, in hex, of the bearer tokens that are this tenant's."
+    )
+    limits: LimitSettings = LimitSettings()
+
+
+class RetryBudgetSettings(_Model):
+    """How much load retries may add to a provider, so that an outage does not double it."""
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = Field(default=0.1, description="Retries for each request.")
+    ratio_of_answers: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.25, description="Further retries for each answer: none in a full outage."
+    )
+    least: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        default=3, description="Retries within the window that are always allowed, for servers with few chats."
+    )
+    window_seconds: Seconds = Field(default=10.0, description="Span over which requests are counted.")
+
+
+class PlatformConfiguration(_Model):
+    """The whole configuration of personas and routes. Empty: as if there were no file."""
+
+    version: Literal[1] = 1
+    personas: dict[str, PersonaSettings] = Field(default_factory=dict)
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    models: dict[str, ModelFacts] = Field(default_factory=dict, description="By `provider/model`.")
+    tenants: dict[str, Tenant] = Field(default_factory=dict)
+    default_tenant: LimitSettings = Field(
+        default=LimitSettings(), description="Limits of chats whose credential is no tenant's."
+    )
+    each_key: LimitSettings = Field(default=LimitSettings(), description="Limits of each caller's credential.")
+    defaults: PersonaSettings = Field(
+        default=PersonaSettings(), description="What every persona, and a chat without one, begins with."
+    )
+    breaker: Breaker = Breaker()
+    retry_budget: RetryBudgetSettings = RetryBudgetSettings()
+
+    @field_validator("personas")
+    @classmethod
+    def _names(cls, value: dict[str, PersonaSettings]) -> dict[str, PersonaSettings]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):
+                raise ValueError(f"{name!r} cannot name a persona: use 1 to 128 letters, digits, '_', '-' or '.'")
+        return value
+
+    @model_validator(mode="after")
+    def _one_tenant_a_key(self) -> PlatformConfiguration:
+        owners: dict[str, str] = {}
+        for name, tenant in self.tenants.items():
+            for digest in tenant.key_sha256:
+                if owners.setdefault(digest, name) != name:
+                    raise ValueError(f"tenants {owners[digest]} and {name} share the key {digest[:8]}...")
+        return self

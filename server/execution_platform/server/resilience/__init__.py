@@ -1,0 +1,1 @@
+"""What keeps a chat going when a provider does not: adapters that wrap adapters, stacked in :mod:`.route`."""

@@ -1,0 +1,76 @@
+"""Asks the next model when one fails before its first output."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from execution_platform.adapters.errors import AdapterError
+from execution_platform.adapters.spi import Call, Events
+from execution_platform.server.errors import NoHealthyRouteError
+from execution_platform.server.routing.plan import Leg
+
+__all__ = ["Fallback", "Route"]
+
+
+class Route(Protocol):
+    """Attempts at one model, or at some that run beside each other."""
+
+    def stream(self, call: Call) -> AsyncGenerator[Events, None]:
+        """Make attempts. Raises AdapterError."""
+        ...
+
+
+class Fallback:
+    """Asks one after the other until one has output.
+
+    Args:
+        routes: whom to ask, in order, each with the leg that it stands for; at least one.
+        on_step: is told of each step: who failed, how, and who is asked next.
+    """
+
+    def __init__(self, routes: Sequence[tuple[Leg, Route]], on_step: Callable[[Leg, AdapterError, Leg], None]) -> None:
+        self._routes = routes
+        self._on_step = on_step
+
+    async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
+        """Make attempts.
+
+        Raises:
+            AdapterError: after output the one that broke it off; else that of the last model that was really asked.
+            NoHealthyRouteError: nobody of several could be asked.
+        """
+        failures: list[AdapterError] = []
+        for index, (leg, route) in enumerate(self._routes):
+            output = False
+            try:
+                async with aclosing(route.stream(call)) as stream:
+                    async for events in stream:
+                        output = True
+                        yield events
+                return  # noqa: TRY300 - the answer is complete; an else block would say so further away
+            except AdapterError as error:
+                failures.append(error)
+                if output or not error.decision.fall_back:
+                    raise
+                if index + 1 < len(self._routes):
+                    self._on_step(leg, error, self._routes[index + 1][0])
+        raise _verdict(failures)
+
+    async def aclose(self) -> None:
+        """Do nothing: the providers' adapters are shared."""
+
+
+def _verdict(failures: Sequence[AdapterError]) -> AdapterError:
+    """Return the failure that tells most: of the last that was asked, or that none could be."""
+    asked = [error for error in failures if error.asked]
+    if asked:
+        return asked[-1]
+    if len(failures) == 1:
+        return failures[0]
+    waits = [error.retry_after for error in failures if error.retry_after is not None]
+    told = "; ".join(f"{error.provider}/{error.model}: {error.message}" for error in failures)
+    return NoHealthyRouteError(
+        f"none of {len(failures)} routes can be asked: {told}", retry_after=min(waits, default=None)
+    )

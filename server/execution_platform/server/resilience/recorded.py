@@ -1,0 +1,127 @@
+"""Keeps the journal of one attempt, and what it says about its provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from execution_platform.adapters.errors import AdapterError, ProtocolError
+from execution_platform.adapters.spi import Adapter, Call, Events
+from execution_platform.server.metrics import Metrics
+from execution_platform.server.resilience.journal import Entry, Journal
+from execution_platform.server.routing.latencies import Latencies
+from execution_platform.server.routing.plan import Leg
+from execution_platform.server.routing.providers import Providers
+from execution_platform.server.status import error_detail
+from execution_platform.v1 import chat_pb2
+
+__all__ = ["Recorded"]
+
+
+class Recorded:
+    """One route to one model: each call of :meth:`stream` is an attempt of its own, with an entry in the journal.
+
+    Args:
+        leg: who is asked.
+        stack: makes the adapters below this one for an attempt. Raises AdapterError where nobody can be asked.
+        journal: of the chat.
+        deadline: when the chat's time is over, on the monotonic clock.
+        providers: get told how their provider answered.
+        latencies: get told when the first output came.
+        metrics: count attempts.
+
+    Attributes:
+        cause: why the next attempt is made.
+    """
+
+    def __init__(
+        self,
+        leg: Leg,
+        stack: Callable[[Entry], Adapter],
+        journal: Journal,
+        deadline: float,
+        providers: Providers,
+        latencies: Latencies,
+        metrics: Metrics,
+    ) -> None:
+        self.leg = leg
+        self.cause: chat_pb2.AttemptCause.ValueType = chat_pb2.ATTEMPT_CAUSE_FIRST
+        self._stack = stack
+        self._journal = journal
+        self._deadline = deadline
+        self._providers = providers
+        self._latencies = latencies
+        self._metrics = metrics
+
+    async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
+        """Make one attempt. Raises AdapterError."""
+        leg = self.leg
+        entry = self._journal.begin(leg, self.cause)
+        record = self._providers.record(leg.provider)
+        record.running += 1
+        complete = False
+        try:
+            adapter = self._adapter(entry)
+            call = replace(
+                call,
+                request=leg.request or call.request,
+                model=leg.model,
+                timeout=max(0.001, self._deadline - time.monotonic()),
+            )
+            async with aclosing(adapter.stream(call)) as stream:
+                async for events in stream:
+                    if self._journal.current is not entry:
+                        self._journal.current = entry
+                    if events[-1].WhichOneof("event") == "finished":
+                        complete = True
+                        # Before it goes out: `finished` lists this attempt as finished.
+                        entry.end(chat_pb2.ATTEMPT_OUTCOME_FINISHED)
+                    yield events
+            if not complete:
+                raise ProtocolError(f"the adapter of {leg.provider} ended without `finished`")
+        except AdapterError as error:
+            if not complete:
+                self._failed(entry, error, call)
+            raise
+        finally:
+            record.running -= 1
+            entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
+            self._tell(entry)
+
+    async def aclose(self) -> None:
+        """Do nothing: the provider's adapter is shared."""
+
+    def _adapter(self, entry: Entry) -> Adapter:
+        try:
+            return self._stack(entry)
+        except AdapterError as error:
+            error.asked = False
+            raise
+
+    def _failed(self, entry: Entry, error: AdapterError, call: Call) -> None:
+        leg = self.leg
+        self._providers.without_secrets(leg.provider, error, call.request)
+        error.provider, error.model = error.provider or leg.provider, error.model or leg.model
+        if error.asked:
+            entry.end(chat_pb2.ATTEMPT_OUTCOME_FAILED, error)
+            self._providers.record(leg.provider).failed_with(error_detail(error))
+        else:
+            entry.end(chat_pb2.ATTEMPT_OUTCOME_SKIPPED, error)
+
+    def _tell(self, entry: Entry) -> None:
+        leg = entry.leg
+        if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED:
+            self._providers.record(leg.provider).succeeded()
+        if entry.first_output is not None:
+            self._latencies.note(leg.provider, leg.model, entry.first_output - entry.began)
+        self._metrics.attempt(
+            leg.provider,
+            leg.model,
+            outcome=chat_pb2.AttemptOutcome.Name(entry.outcome).removeprefix("ATTEMPT_OUTCOME_").lower(),
+            cause=chat_pb2.AttemptCause.Name(entry.cause).removeprefix("ATTEMPT_CAUSE_").lower(),
+            kind="" if entry.error is None else entry.error.kind.value,
+            seconds=(entry.ended or entry.began) - entry.began,
+            first_output=None if entry.first_output is None else entry.first_output - entry.began,
+        )

@@ -1,0 +1,33 @@
+"""How soon models have begun to answer lately."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["Latencies"]
+
+#: Answers that are remembered of each model.
+_REMEMBERED = 200
+
+
+class Latencies:
+    """Times to the first output, of the last answers of each model, in this process."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], deque[float]] = {}
+
+    def note(self, provider: str, model: str, seconds: float) -> None:
+        """Remember when a model's first output came."""
+        self._seen.setdefault((provider, model), deque(maxlen=_REMEMBERED)).append(seconds)
+
+    def samples(self, provider: str, model: str) -> int:
+        """Return how many answers are remembered."""
+        return len(self._seen.get((provider, model), ()))
+
+    def percentile(self, provider: str, model: str, percent: float) -> float | None:
+        """Return the seconds within which so many percent of the answers began (nearest rank); None: none is known."""
+        seen = sorted(self._seen.get((provider, model), ()))
+        if not seen:
+            return None
+        rank = max(1, -(-len(seen) * percent // 100))
+        return seen[int(rank) - 1]
