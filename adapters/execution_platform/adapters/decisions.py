@@ -1,5 +1,7 @@
-"""What follows from a failure: its kind, and for each kind whether the same model is asked again, whether another one
-is, and whether it says that the provider is down.
+"""What follows from a failure.
+
+Each reason has a kind, and each kind a decision: whether the same model is asked again, whether another one is, and
+whether it says that the provider is down.
 """
 
 from __future__ import annotations
