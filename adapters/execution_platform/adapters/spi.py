@@ -33,11 +33,12 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
-from execution_platform.v1 import catalog_pb2, chat_pb2
+from execution_platform.v1 import capability_pb2, catalog_pb2, chat_pb2
 
 __all__ = [
     "Adapter",
     "Call",
+    "CapabilityRow",
     "CountsTokens",
     "KnownModel",
     "ListsModels",
@@ -198,6 +199,33 @@ class KnownModel:
     max_output_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapabilityRow:
+    """What some of a provider's models can do, as data; :mod:`.capabilities` reads it.
+
+    What it leaves open is what a less specific row says, and unknown where none says it.
+
+    Attributes:
+        models: patterns of the models' names, as in fnmatch. The longest that matches is the most specific.
+        supported: what they can do, as far as this adapter lets a caller use it.
+        unsupported: what they cannot do.
+        unknown: what a less specific row says and nobody knows of these.
+        context_window: most tokens of prompt and answer; None: not said here.
+        max_output_tokens: most tokens of an answer; None: not said here.
+        source: where that is said: the address of a page of the provider's, or the type of its SDK.
+        as_of: day on which the source was read.
+    """
+
+    models: tuple[str, ...] = ("*",)
+    supported: frozenset[capability_pb2.Capability.ValueType] = frozenset()
+    unsupported: frozenset[capability_pb2.Capability.ValueType] = frozenset()
+    unknown: frozenset[capability_pb2.Capability.ValueType] = frozenset()
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    source: str
+    as_of: str
+
+
 def _nothing_missing(_: ProviderConfig) -> str:
     return ""
 
@@ -220,6 +248,7 @@ class ProviderSpec:
         needs_base_url: it cannot be used without an address of the operator's.
         options: its further settings.
         models: what is known of its models without asking.
+        capabilities: what its models can do; a row for all of them, and rows for those that differ.
         missing: says what else is missing to use it, naming the remedy; empty: nothing.
         automatic_rank: place in the automatic choice, lowest first; None: never chosen automatically.
     """
@@ -234,5 +263,6 @@ class ProviderSpec:
     needs_base_url: bool = False
     options: Sequence[ProviderOption] = ()
     models: Sequence[KnownModel] = ()
+    capabilities: Sequence[CapabilityRow] = ()
     missing: Callable[[ProviderConfig], str] = _nothing_missing
     automatic_rank: int | None = None
