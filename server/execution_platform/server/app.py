@@ -34,6 +34,7 @@ from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
 from execution_platform.server.services.guard import Guard
 from execution_platform.server.services.reflection import add_reflection
+from execution_platform.server.shared_state import SharedState
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
 
@@ -73,6 +74,10 @@ class App:
         self.router = Router(self.providers, settings.model_aliases, settings.default_model)
         self.admission = Admission(settings.max_concurrent_chats)
         self.address = settings.listen
+        self.metrics = Metrics()
+        self.shared: SharedState | None = None
+        if settings.redis_url.get_secret_value():
+            self.shared = SharedState(settings.redis_url, settings.redis_prefix, self.metrics, logger)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._check_routes()
@@ -86,6 +91,8 @@ class App:
             ListenError: the address cannot be served on.
         """
         self._server = self._make_server()
+        if self.shared is not None:
+            await self.shared.start()
         self.providers.prepare(self.router.default_provider())
         await self._server.start()
         for name in ("", _CHAT, _CATALOG):
@@ -169,7 +176,7 @@ class App:
         return server
 
     def _make_pipeline(self) -> ChatPipeline:
-        metrics = Metrics()
+        metrics = self.metrics
         platform = self._platform
         routes = Routes(
             self.providers,
@@ -208,6 +215,8 @@ class App:
             self._logger.warning("drain_cut_short", after_seconds=self._settings.drain_seconds)
         await server.stop(_CLOSE_SECONDS)
         late = await self.providers.aclose()
+        if self.shared is not None:
+            await self.shared.aclose()
         if late:
             self._logger.warning("providers_did_not_close", providers=late)
         self._logger.info("stopped", all_chats_finished=finished)

@@ -23,6 +23,7 @@ class Metrics:
         self._attempts = counter("ep.attempts", "1", "Attempts at providers, by outcome, kind of error and cause.")
         self._fallbacks = counter("ep.fallbacks", "1", "Steps from a failed provider to the next, by reason.")
         self._circuits = counter("ep.circuit.transitions", "1", "Changes of circuits, by the state they come to.")
+        self._shared_state = meter.create_gauge("ep.shared_state.available", "1", "Whether Redis is there: 1 or 0.")
         self._limited = counter("ep.limited", "1", "Chats and attempts refused by a limit, by scope.")
         self._reloads = counter("ep.configuration.reloads", "1", "Reads of the configuration, by result.")
         self._chats = counter("ep.chats", "1", "Chats that ended, by ending and reason.")
@@ -65,6 +66,10 @@ class Metrics:
     def circuit(self, provider: str, model: str, state: str) -> None:
         """Count a change of a circuit's state."""
         self._circuits.add(1, {"provider": provider, "model": model, "state": state})
+
+    def shared_state(self, *, available: bool) -> None:
+        """Tell whether the state that replicas share can be reached."""
+        self._shared_state.set(int(available))
 
     def limited(self, scope: str, limit: str) -> None:
         """Count a refusal: by whose limit (persona, tenant, key, provider), and by which."""

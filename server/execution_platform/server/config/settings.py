@@ -6,13 +6,15 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from execution_platform.server.telemetry import LogFormat, LogLevel
 
 __all__ = ["Settings"]
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+):(?P<port>\d{1,5})\Z")
+
+_REDIS = re.compile(r"rediss?://[^/\s]+(/\S*)?\Z|unix://(\S+@)?/\S+\Z")
 
 
 def _aliases(value: Any) -> Any:
@@ -69,6 +71,16 @@ class Settings(BaseModel):
     provider_read_seconds: float = Field(
         default=300.0, gt=0, le=86_400, description="Longest silence of a provider, before and within an answer."
     )
+    redis_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Redis where replicas share circuits and limits: `redis://`, `rediss://` or `unix://`. "
+        "Empty: each process has its own.",
+    )
+    redis_prefix: str = Field(
+        default="ep",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="What the names of the keys in Redis begin with. Replicas that share have the same one.",
+    )
     reflection: bool = Field(default=True, description="Serve gRPC reflection, which grpcurl and `buf curl` use.")
     tls_cert_file: str = Field(default="", description="PEM file with the server's certificate chain. Empty: no TLS.")
     tls_key_file: str = Field(default="", description="PEM file with the certificate's private key.")
@@ -87,6 +99,13 @@ class Settings(BaseModel):
         match = _LISTEN.match(value)
         if match is None or int(match["port"]) > 65_535:
             raise ValueError("write it as host:port, for example 127.0.0.1:50051, or unix:/path")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not _REDIS.match(value.get_secret_value()):
+            raise ValueError("write it as redis://user:password@host:6379/0, with rediss:// for TLS, or unix:///path")
         return value
 
     @field_validator("model_aliases")
