@@ -28,29 +28,29 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!execution_platform/v1/usage.proto\x12\x15\x65xecution_platform.v1\x1a\"execution_platform/v1/common.proto\x1a#execution_platform/v1/content.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x01\n\x05Usage\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32 .execution_platform.v1.UsageItemR\x05items\x12.\n\x13provider_usage_json\x18\x02 \x01(\tR\x11providerUsageJson\x12!\n\x0cservice_tier\x18\x03 \x01(\tR\x0bserviceTier\x12\x14\n\x05speed\x18\x04 \x01(\tR\x05speed\x12\x16\n\x06region\x18\x05 \x01(\tR\x06region\"\xb2\x02\n\tUsageItem\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32 .execution_platform.v1.UsageKindR\x04kind\x12;\n\x08modality\x18\x02 \x01(\x0e\x32\x1f.execution_platform.v1.ModalityR\x08modality\x12\x36\n\tcache_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x63\x61\x63heTtl\x12\x12\n\x04tool\x18\x04 \x01(\tR\x04tool\x12\x34\n\x04unit\x18\x05 \x01(\x0e\x32 .execution_platform.v1.UsageUnitR\x04unit\x12\x1a\n\x08quantity\x18\x06 \x01(\x03R\x08quantity\x12\x14\n\x05model\x18\x07 \x01(\tR\x05model\"x\n\x04\x43ost\x12\x39\n\x06status\x18\x01 \x01(\x0e\x32!.execution_platform.v1.CostStatusR\x06status\x12\x35\n\x05lines\x18\x02 \x03(\x0b\x32\x1f.execution_platform.v1.CostLineR\x05lines\"\x9d\x01\n\x08\x43ostLine\x12\x34\n\x06\x61mount\x18\x01 \x01(\x0b\x32\x1c.execution_platform.v1.MoneyR\x06\x61mount\x12\x39\n\x06source\x18\x02 \x01(\x0e\x32!.execution_platform.v1.CostSourceR\x06source\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\"\x8c\x02\n\x11RateLimitSnapshot\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n\x05limit\x18\x02 \x01(\x03H\x00R\x05limit\x88\x01\x01\x12!\n\tremaining\x18\x03 \x01(\x03H\x01R\tremaining\x88\x01\x01\x12\x39\n\nreset_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tresetTime\x12:\n\x0breset_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nresetAfter\x12\x16\n\x06status\x18\x06 \x01(\tR\x06statusB\x08\n\x06_limitB\x0c\n\n_remaining*\xbf\x02\n\tUsageKind\x12\x1a\n\x16USAGE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_KIND_INPUT\x10\x01\x12\x19\n\x15USAGE_KIND_CACHE_READ\x10\x02\x12\x1a\n\x16USAGE_KIND_CACHE_WRITE\x10\x03\x12\x15\n\x11USAGE_KIND_OUTPUT\x10\x04\x12\x18\n\x14USAGE_KIND_REASONING\x10\x05\x12\x19\n\x15USAGE_KIND_TOOL_INPUT\x10\x06\x12\"\n\x1eUSAGE_KIND_PREDICTION_ACCEPTED\x10\x07\x12\"\n\x1eUSAGE_KIND_PREDICTION_REJECTED\x10\x08\x12\x1f\n\x1bUSAGE_KIND_SERVER_TOOL_CALL\x10\t\x12\x14\n\x10USAGE_KIND_MEDIA\x10\n*\x7f\n\tUsageUnit\x12\x1a\n\x16USAGE_UNIT_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_UNIT_TOKEN\x10\x01\x12\x13\n\x0fUSAGE_UNIT_CALL\x10\x02\x12\x14\n\x10USAGE_UNIT_IMAGE\x10\x03\x12\x15\n\x11USAGE_UNIT_SECOND\x10\x04*u\n\nCostStatus\x12\x1b\n\x17\x43OST_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OST_STATUS_EXACT\x10\x01\x12\x19\n\x15\x43OST_STATUS_ESTIMATED\x10\x02\x12\x18\n\x14\x43OST_STATUS_UNPRICED\x10\x03*C\n\nCostSource\x12\x1b\n\x17\x43OST_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OST_SOURCE_PROVIDER\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!execution_platform/v1/usage.proto\x12\x15\x65xecution_platform.v1\x1a\"execution_platform/v1/common.proto\x1a#execution_platform/v1/content.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x01\n\x05Usage\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32 .execution_platform.v1.UsageItemR\x05items\x12.\n\x13provider_usage_json\x18\x02 \x01(\tR\x11providerUsageJson\x12!\n\x0cservice_tier\x18\x03 \x01(\tR\x0bserviceTier\x12\x14\n\x05speed\x18\x04 \x01(\tR\x05speed\x12\x16\n\x06region\x18\x05 \x01(\tR\x06region\"\xb2\x02\n\tUsageItem\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32 .execution_platform.v1.UsageKindR\x04kind\x12;\n\x08modality\x18\x02 \x01(\x0e\x32\x1f.execution_platform.v1.ModalityR\x08modality\x12\x36\n\tcache_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x63\x61\x63heTtl\x12\x12\n\x04tool\x18\x04 \x01(\tR\x04tool\x12\x34\n\x04unit\x18\x05 \x01(\x0e\x32 .execution_platform.v1.UsageUnitR\x04unit\x12\x1a\n\x08quantity\x18\x06 \x01(\x03R\x08quantity\x12\x14\n\x05model\x18\x07 \x01(\tR\x05model\"\x9d\x01\n\x04\x43ost\x12\x39\n\x06status\x18\x01 \x01(\x0e\x32!.execution_platform.v1.CostStatusR\x06status\x12\x35\n\x05lines\x18\x02 \x03(\x0b\x32\x1f.execution_platform.v1.CostLineR\x05lines\x12#\n\rprice_version\x18\x03 \x01(\tR\x0cpriceVersion\"\x9d\x01\n\x08\x43ostLine\x12\x34\n\x06\x61mount\x18\x01 \x01(\x0b\x32\x1c.execution_platform.v1.MoneyR\x06\x61mount\x12\x39\n\x06source\x18\x02 \x01(\x0e\x32!.execution_platform.v1.CostSourceR\x06source\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\"\x8c\x02\n\x11RateLimitSnapshot\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n\x05limit\x18\x02 \x01(\x03H\x00R\x05limit\x88\x01\x01\x12!\n\tremaining\x18\x03 \x01(\x03H\x01R\tremaining\x88\x01\x01\x12\x39\n\nreset_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tresetTime\x12:\n\x0breset_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nresetAfter\x12\x16\n\x06status\x18\x06 \x01(\tR\x06statusB\x08\n\x06_limitB\x0c\n\n_remaining*\xbf\x02\n\tUsageKind\x12\x1a\n\x16USAGE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_KIND_INPUT\x10\x01\x12\x19\n\x15USAGE_KIND_CACHE_READ\x10\x02\x12\x1a\n\x16USAGE_KIND_CACHE_WRITE\x10\x03\x12\x15\n\x11USAGE_KIND_OUTPUT\x10\x04\x12\x18\n\x14USAGE_KIND_REASONING\x10\x05\x12\x19\n\x15USAGE_KIND_TOOL_INPUT\x10\x06\x12\"\n\x1eUSAGE_KIND_PREDICTION_ACCEPTED\x10\x07\x12\"\n\x1eUSAGE_KIND_PREDICTION_REJECTED\x10\x08\x12\x1f\n\x1bUSAGE_KIND_SERVER_TOOL_CALL\x10\t\x12\x14\n\x10USAGE_KIND_MEDIA\x10\n*\x7f\n\tUsageUnit\x12\x1a\n\x16USAGE_UNIT_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_UNIT_TOKEN\x10\x01\x12\x13\n\x0fUSAGE_UNIT_CALL\x10\x02\x12\x14\n\x10USAGE_UNIT_IMAGE\x10\x03\x12\x15\n\x11USAGE_UNIT_SECOND\x10\x04*u\n\nCostStatus\x12\x1b\n\x17\x43OST_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OST_STATUS_EXACT\x10\x01\x12\x19\n\x15\x43OST_STATUS_ESTIMATED\x10\x02\x12\x18\n\x14\x43OST_STATUS_UNPRICED\x10\x03*~\n\nCostSource\x12\x1b\n\x17\x43OST_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OST_SOURCE_PROVIDER\x10\x01\x12\x1a\n\x16\x43OST_SOURCE_LIST_PRICE\x10\x02\x12\x1d\n\x19\x43OST_SOURCE_CONFIGURATION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'execution_platform.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGEKIND']._serialized_start=1256
-  _globals['_USAGEKIND']._serialized_end=1575
-  _globals['_USAGEUNIT']._serialized_start=1577
-  _globals['_USAGEUNIT']._serialized_end=1704
-  _globals['_COSTSTATUS']._serialized_start=1706
-  _globals['_COSTSTATUS']._serialized_end=1823
-  _globals['_COSTSOURCE']._serialized_start=1825
-  _globals['_COSTSOURCE']._serialized_end=1892
+  _globals['_USAGEKIND']._serialized_start=1294
+  _globals['_USAGEKIND']._serialized_end=1613
+  _globals['_USAGEUNIT']._serialized_start=1615
+  _globals['_USAGEUNIT']._serialized_end=1742
+  _globals['_COSTSTATUS']._serialized_start=1744
+  _globals['_COSTSTATUS']._serialized_end=1861
+  _globals['_COSTSOURCE']._serialized_start=1863
+  _globals['_COSTSOURCE']._serialized_end=1989
   _globals['_USAGE']._serialized_start=199
   _globals['_USAGE']._serialized_end=391
   _globals['_USAGEITEM']._serialized_start=394
   _globals['_USAGEITEM']._serialized_end=700
-  _globals['_COST']._serialized_start=702
-  _globals['_COST']._serialized_end=822
-  _globals['_COSTLINE']._serialized_start=825
-  _globals['_COSTLINE']._serialized_end=982
-  _globals['_RATELIMITSNAPSHOT']._serialized_start=985
-  _globals['_RATELIMITSNAPSHOT']._serialized_end=1253
+  _globals['_COST']._serialized_start=703
+  _globals['_COST']._serialized_end=860
+  _globals['_COSTLINE']._serialized_start=863
+  _globals['_COSTLINE']._serialized_end=1020
+  _globals['_RATELIMITSNAPSHOT']._serialized_start=1023
+  _globals['_RATELIMITSNAPSHOT']._serialized_end=1291
 # @@protoc_insertion_point(module_scope)

@@ -122,7 +122,9 @@ class _CostStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostStatus
     COST_STATUS_EXACT: _CostStatus.ValueType  # 1
     """Known exactly."""
     COST_STATUS_ESTIMATED: _CostStatus.ValueType  # 2
-    """An estimate: the stream broke before the provider told the final usage."""
+    """An estimate: the usage that the provider told, at list prices. What a contract or a discount takes off is not
+    known, nor what is used after the last word of a stream that broke.
+    """
     COST_STATUS_UNPRICED: _CostStatus.ValueType  # 3
     """No price is known. Never to be read as free."""
 
@@ -134,7 +136,9 @@ COST_STATUS_UNSPECIFIED: CostStatus.ValueType  # 0
 COST_STATUS_EXACT: CostStatus.ValueType  # 1
 """Known exactly."""
 COST_STATUS_ESTIMATED: CostStatus.ValueType  # 2
-"""An estimate: the stream broke before the provider told the final usage."""
+"""An estimate: the usage that the provider told, at list prices. What a contract or a discount takes off is not
+known, nor what is used after the last word of a stream that broke.
+"""
 COST_STATUS_UNPRICED: CostStatus.ValueType  # 3
 """No price is known. Never to be read as free."""
 Global___CostStatus: _TypeAlias = CostStatus  # noqa: Y015
@@ -149,6 +153,10 @@ class _CostSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostSource
     """Not set."""
     COST_SOURCE_PROVIDER: _CostSource.ValueType  # 1
     """The provider, in its answer."""
+    COST_SOURCE_LIST_PRICE: _CostSource.ValueType  # 2
+    """The provider's published prices, as the server knows them."""
+    COST_SOURCE_CONFIGURATION: _CostSource.ValueType  # 3
+    """Prices that the server's configuration gives."""
 
 class CostSource(_CostSource, metaclass=_CostSourceEnumTypeWrapper):
     """Who states a cost."""
@@ -157,6 +165,10 @@ COST_SOURCE_UNSPECIFIED: CostSource.ValueType  # 0
 """Not set."""
 COST_SOURCE_PROVIDER: CostSource.ValueType  # 1
 """The provider, in its answer."""
+COST_SOURCE_LIST_PRICE: CostSource.ValueType  # 2
+"""The provider's published prices, as the server knows them."""
+COST_SOURCE_CONFIGURATION: CostSource.ValueType  # 3
+"""Prices that the server's configuration gives."""
 Global___CostSource: _TypeAlias = CostSource  # noqa: Y015
 
 @_typing.final
@@ -255,8 +267,13 @@ class Cost(_message.Message):
 
     STATUS_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
     status: Global___CostStatus.ValueType
     """How well it is known."""
+    price_version: _builtins.str
+    """Which prices were taken, for example "genai-prices 0.2.3" or "configuration". Empty: the provider said what
+    it costs, or nobody knows.
+    """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostLine]:
         """The parts. Empty when UNPRICED."""
@@ -266,10 +283,11 @@ class Cost(_message.Message):
         *,
         status: Global___CostStatus.ValueType = ...,
         lines: _abc.Iterable[Global___CostLine] | None = ...,
+        price_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "price_version", b"price_version", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,7 +305,9 @@ class CostLine(_message.Message):
     source: Global___CostSource.ValueType
     """Who says so."""
     description: _builtins.str
-    """What it is for, in the provider's word. Empty: the whole chat."""
+    """What it is for: the provider's word, or for a list price the kind of usage, for example "cache_read". Empty:
+    the whole chat.
+    """
     @_builtins.property
     def amount(self) -> _common_pb2.Money:
         """The amount, rounded once, half to even, to 1e-9 units."""
