@@ -19,6 +19,7 @@ from execution_platform.client.base import (
     health_request,
     health_status,
     models_request,
+    personas_request,
 )
 from execution_platform.client.errors import (
     CallCancelledError,
@@ -288,6 +289,43 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
         request = catalog_pb2.GetProviderStatusRequest(provider=provider)
         stub = self._connection.stubs().catalog
         return await _response(stub.GetProviderStatus(request, **self._call(timeout, metadata)))
+
+    async def list_personas(
+        self, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> list[catalog_pb2.Persona]:
+        """List the personas of the server's configuration, by name."""
+        found: list[catalog_pb2.Persona] = []
+        token = ""
+        while True:
+            stub = self._connection.stubs().catalog
+            page = await _response(stub.ListPersonas(personas_request(token), **self._call(timeout, metadata)))
+            found.extend(page.personas)
+            token = page.next_page_token
+            if not token:
+                return found
+
+    async def get_persona(
+        self, name: str, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> catalog_pb2.Persona:
+        """Return one persona."""
+        request = catalog_pb2.GetPersonaRequest(name=name)
+        stub = self._connection.stubs().catalog
+        return (await _response(stub.GetPersona(request, **self._call(timeout, metadata)))).persona
+
+    async def explain_route(
+        self,
+        prompt: Prompt = (),
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+        **fields: Unpack[ChatFields],
+    ) -> catalog_pb2.ExplainRouteResponse:
+        """Tell where a chat would go now and why; asks no provider. Arguments as of `chat`; the prompt may be left out.
+
+        Where no route is left the response's `error` says why.
+        """
+        request = self.route_request(prompt, fields)
+        return await _response(self._connection.stubs().catalog.ExplainRoute(request, **self._call(timeout, metadata)))
 
     async def server_info(
         self, *, timeout: float | None = None, metadata: Metadata = ()

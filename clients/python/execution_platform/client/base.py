@@ -29,6 +29,7 @@ __all__ = [
     "health_request",
     "health_status",
     "models_request",
+    "personas_request",
 ]
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -159,6 +160,10 @@ class ClientBase(Generic[ChannelT]):
         """Return the request that `chat` and `stream` send."""
         return build_request(prompt, fields, self.defaults)
 
+    def route_request(self, prompt: Prompt, fields: ChatFields) -> catalog_pb2.ExplainRouteRequest:
+        """Return the request that `explain_route` sends."""
+        return catalog_pb2.ExplainRouteRequest(chat=self.chat_request(prompt, fields))
+
     def _call(self, timeout: float | None, metadata: Metadata) -> CallArguments:
         timeout = timeout if timeout is not None else self.options.timeout
         return {"timeout": timeout, "metadata": self.options.call_metadata(metadata)}
@@ -167,6 +172,11 @@ class ClientBase(Generic[ChannelT]):
 def models_request(provider: str, page_token: str) -> catalog_pb2.ListModelsRequest:
     """Return the request for a page of models."""
     return catalog_pb2.ListModelsRequest(provider=provider, page_size=_PAGE, page_token=page_token)
+
+
+def personas_request(page_token: str) -> catalog_pb2.ListPersonasRequest:
+    """Return the request for a page of personas."""
+    return catalog_pb2.ListPersonasRequest(page_size=_PAGE, page_token=page_token)
 
 
 def health_request(service: str) -> bytes:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
+
+from google.protobuf.descriptor import EnumDescriptor
 
 from execution_platform.client.content import Content, blocks, user
 from execution_platform.client.enums import number_of
 from execution_platform.client.schema import type_schema
 from execution_platform.client.tools import PythonTool, tool
-from execution_platform.v1 import chat_pb2, content_pb2
+from execution_platform.v1 import capability_pb2, chat_pb2, content_pb2
 
 __all__ = ["ChatFields", "Defaults", "Prompt", "ToolLike", "build_request", "joined_model"]
 
@@ -31,6 +34,11 @@ ToolLike: TypeAlias = chat_pb2.Tool | chat_pb2.FunctionTool | PythonTool[..., An
 """A tool of the contract, a decorated function, or a plain Python function."""
 
 ModalityName: TypeAlias = Literal["text", "image", "audio", "video", "document"]
+
+CapabilityName: TypeAlias = Literal[
+    "streaming", "tools", "parallel_tools", "thinking", "structured_output", "image_input", "pdf_input", "audio_input",
+    "prompt_caching", "seed", "logprobs", "embeddings", "batch",
+]  # fmt: skip
 
 
 class ChatFields(TypedDict, total=False):
@@ -72,6 +80,15 @@ class ChatFields(TypedDict, total=False):
         labels: told in logs.
         context: the same three as a message; keywords win over it.
         provider_options: by provider, a mapping or JSON text that is merged into the request's body there.
+        fallback_models: what is asked in turn when `model` does not answer; they replace the persona's.
+        first_token_timeout: seconds to the first output of an attempt.
+        idle_timeout: seconds of silence after it.
+        mid_stream: what happens when an answer breaks off: ``never``, ``restart`` or ``continue``.
+        allowed_providers: only these may be asked.
+        allowed_regions: only providers that serve from one of these may be asked.
+        requires: what whoever answers must be able to do, such as ``tools`` or ``image_input``.
+        retries: False: no retry and no fallback.
+        routing: the same eight as a message; keywords win over it.
     """
 
     model: str
@@ -108,6 +125,15 @@ class ChatFields(TypedDict, total=False):
     labels: Mapping[str, str]
     context: chat_pb2.CallContext
     provider_options: Mapping[str, Mapping[str, Any] | str] | Iterable[chat_pb2.ProviderOptions]
+    fallback_models: Iterable[str]
+    first_token_timeout: float
+    idle_timeout: float
+    mid_stream: Literal["never", "restart", "continue"] | chat_pb2.MidStreamPolicy.ValueType
+    allowed_providers: Iterable[str]
+    allowed_regions: Iterable[str]
+    requires: Iterable[CapabilityName | capability_pb2.Capability.ValueType]
+    retries: bool
+    routing: chat_pb2.Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +146,14 @@ class Defaults:
 
 
 _PLAIN = ("request_id", "persona", "service_tier", "parallel_tool_calls")
-_MESSAGES = ("sampling", "audio_output", "stream_options", "context")
+_MESSAGES = ("sampling", "audio_output", "stream_options", "context", "routing")
 _SAMPLING = (
     "max_output_tokens", "temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "logprobs",
     "top_logprobs",
 )  # fmt: skip
 _CONTEXT = ("end_user_id", "session_id")
+_ROUTING_LISTS = ("fallback_models", "allowed_providers", "allowed_regions")
+_ROUTING_TIMES = ("first_token_timeout", "idle_timeout")
 
 
 def build_request(prompt: Prompt, fields: ChatFields, defaults: Defaults | None = None) -> chat_pb2.ChatRequest:
@@ -150,6 +178,7 @@ def build_request(prompt: Prompt, fields: ChatFields, defaults: Defaults | None 
     _set_whole_fields(request, given)
     _set_single_fields(request, given)
     _set_translated_fields(request, given)
+    _set_routing(request, given)
     _set_defaults(request, given, defaults)
     return request
 
@@ -227,6 +256,32 @@ def _set_translated_fields(request: chat_pb2.ChatRequest, given: Mapping[str, An
             translate(request, given[name])
 
 
+def _set_routing(request: chat_pb2.ChatRequest, given: Mapping[str, Any]) -> None:
+    """Set the keywords that are fields of ChatRequest.routing."""
+    for name in _ROUTING_LISTS:
+        if name in given:
+            if isinstance(given[name], str):
+                raise TypeError(f"{name} is a list of names, not one name")
+            _replace(getattr(request.routing, name), given[name])
+    for name in _ROUTING_TIMES:
+        if name in given:
+            getattr(request.routing, name).FromTimedelta(timedelta(seconds=given[name]))
+    if "mid_stream" in given:
+        policy = chat_pb2.MidStreamPolicy
+        request.routing.mid_stream = policy.ValueType(_number(policy.DESCRIPTOR, given["mid_stream"]))
+    if "requires" in given:
+        if isinstance(given["requires"], str):
+            raise TypeError("requires is a list of capabilities, not one of them")
+        enum = capability_pb2.Capability.DESCRIPTOR
+        _replace(request.routing.required_capabilities, [_number(enum, each) for each in given["requires"]])
+    if "retries" in given:
+        request.routing.retries = given["retries"]
+
+
+def _number(enum: EnumDescriptor, given: str | int) -> int:
+    return number_of(enum, given) if isinstance(given, str) else given
+
+
 def _set_defaults(request: chat_pb2.ChatRequest, given: Mapping[str, Any], defaults: Defaults) -> None:
     """Fill in model and persona; whoever names a model or a provider names both, so that halves never mix."""
     if "model" in given or "provider" in given:
@@ -302,8 +357,7 @@ def _output_format(
 def _modalities(given: Iterable[str | int]) -> Iterable[content_pb2.Modality.ValueType]:
     if isinstance(given, str):
         raise TypeError("output_modalities is a list of names, not one name")
-    numbers = (number_of(content_pb2.Modality.DESCRIPTOR, each) if isinstance(each, str) else each for each in given)
-    return [content_pb2.Modality.ValueType(number) for number in numbers]
+    return [content_pb2.Modality.ValueType(_number(content_pb2.Modality.DESCRIPTOR, each)) for each in given]
 
 
 def _cache(given: bool | chat_pb2.CachePolicy) -> chat_pb2.CachePolicy:
@@ -312,8 +366,7 @@ def _cache(given: bool | chat_pb2.CachePolicy) -> chat_pb2.CachePolicy:
 
 def _set_unsupported_options(request: chat_pb2.ChatRequest, given: str | int) -> None:
     policy = chat_pb2.UnsupportedOptionPolicy
-    number = number_of(policy.DESCRIPTOR, given) if isinstance(given, str) else given
-    request.unsupported_options = policy.ValueType(number)
+    request.unsupported_options = policy.ValueType(_number(policy.DESCRIPTOR, given))
 
 
 def _provider_options(

@@ -18,6 +18,7 @@ from execution_platform.client.base import (
     health_request,
     health_status,
     models_request,
+    personas_request,
 )
 from execution_platform.client.errors import ExecutionPlatformError, TransportError, error_from_rpc, raising_ours
 from execution_platform.client.fold import Fold
@@ -240,6 +241,41 @@ class ExecutionPlatformClient(ClientBase[grpc.Channel]):
         request = catalog_pb2.GetProviderStatusRequest(provider=provider)
         with raising_ours():
             return self._connection.catalog.GetProviderStatus(request, **self._call(timeout, metadata))
+
+    def list_personas(self, *, timeout: float | None = None, metadata: Metadata = ()) -> list[catalog_pb2.Persona]:
+        """List the personas of the server's configuration, by name."""
+        found: list[catalog_pb2.Persona] = []
+        token = ""
+        while True:
+            request = personas_request(token)
+            with raising_ours():
+                page = self._connection.catalog.ListPersonas(request, **self._call(timeout, metadata))
+            found.extend(page.personas)
+            token = page.next_page_token
+            if not token:
+                return found
+
+    def get_persona(self, name: str, *, timeout: float | None = None, metadata: Metadata = ()) -> catalog_pb2.Persona:
+        """Return one persona."""
+        request = catalog_pb2.GetPersonaRequest(name=name)
+        with raising_ours():
+            return self._connection.catalog.GetPersona(request, **self._call(timeout, metadata)).persona
+
+    def explain_route(
+        self,
+        prompt: Prompt = (),
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+        **fields: Unpack[ChatFields],
+    ) -> catalog_pb2.ExplainRouteResponse:
+        """Tell where a chat would go now and why; asks no provider. Arguments as of `chat`; the prompt may be left out.
+
+        Where no route is left the response's `error` says why.
+        """
+        request = self.route_request(prompt, fields)
+        with raising_ours():
+            return self._connection.catalog.ExplainRoute(request, **self._call(timeout, metadata))
 
     def server_info(
         self, *, timeout: float | None = None, metadata: Metadata = ()
