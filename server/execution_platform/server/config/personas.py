@@ -245,10 +245,12 @@ class ModelFacts(_Model):
     max_output_tokens: Count | None = None
     region: str = Field(default="", description="Region of this model, where it is not the provider's.")
     input_price: Annotated[Decimal, Field(ge=0)] | None = Field(
-        default=None, description="US dollars for a million tokens of input, where no list price is known."
+        default=None,
+        description="US dollars for a million tokens of input, cached or not, in place of the list price.",
     )
     output_price: Annotated[Decimal, Field(ge=0)] | None = Field(
-        default=None, description="US dollars for a million tokens of output."
+        default=None,
+        description="US dollars for a million tokens of output, reasoning included, in place of the list price.",
     )
 
 
