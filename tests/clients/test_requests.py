@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.protobuf.descriptor import Descriptor
@@ -26,7 +26,7 @@ from execution_platform.client import (
 )
 from execution_platform.client.options import ConnectionOptions
 from execution_platform.client.requests import Defaults, Prompt, build_request, joined_model
-from execution_platform.v1 import chat_pb2, content_pb2
+from execution_platform.v1 import capability_pb2, chat_pb2, content_pb2
 
 EVERY_KEYWORD: ChatFields = {
     "model": "m",
@@ -60,6 +60,14 @@ EVERY_KEYWORD: ChatFields = {
     "session_id": "s",
     "labels": {"team": "blue"},
     "provider_options": {"openai": {"store": False}},
+    "fallback_models": ["q/m"],
+    "first_token_timeout": 2.5,
+    "idle_timeout": 30,
+    "mid_stream": "restart",
+    "allowed_providers": ["p", "q"],
+    "allowed_regions": ["eu"],
+    "requires": ["tools", capability_pb2.CAPABILITY_IMAGE_INPUT],
+    "retries": False,
 }
 
 
@@ -69,11 +77,17 @@ def names(message: Descriptor) -> set[str]:
 
 
 def test_every_field_has_a_keyword() -> None:
-    """The keywords together set every field of ChatRequest, of Sampling and of CallContext."""
+    """The keywords together set every field of ChatRequest, of Sampling, of CallContext and of Routing."""
     request = build_request("Hello", EVERY_KEYWORD)
     assert {field.name for field, _ in request.ListFields()} == names(chat_pb2.ChatRequest.DESCRIPTOR)
     assert {field.name for field, _ in request.sampling.ListFields()} == names(chat_pb2.Sampling.DESCRIPTOR)
     assert {field.name for field, _ in request.context.ListFields()} == names(chat_pb2.CallContext.DESCRIPTOR)
+    assert {field.name for field, _ in request.routing.ListFields()} == names(chat_pb2.Routing.DESCRIPTOR)
+    assert request.routing.first_token_timeout.ToTimedelta() == timedelta(seconds=2.5)
+    assert list(request.routing.required_capabilities) == [
+        capability_pb2.CAPABILITY_TOOLS,
+        capability_pb2.CAPABILITY_IMAGE_INPUT,
+    ]
     assert request.sampling.temperature == 0.0
     assert request.model == "p/m"
     assert request.provider_options[0].options_json == '{"store": false}'
@@ -87,11 +101,21 @@ def test_keywords_win_over_messages_and_those_over_nothing() -> None:
         "stream_options": chat_pb2.StreamOptions(provider_events=True),
         "top_k": 9,
         "end_user_id": "u",
+        "routing": chat_pb2.Routing(fallback_models=["a"], allowed_regions=["eu"]),
+        "fallback_models": ["b"],
     }
     request = build_request("Hello", fields)
     assert request.sampling == chat_pb2.Sampling(seed=1, top_k=9, stop_sequences=["a"])
     assert request.context == chat_pb2.CallContext(session_id="s", end_user_id="u")
+    assert request.routing == chat_pb2.Routing(fallback_models=["b"], allowed_regions=["eu"])
     assert request.stream_options.provider_events
+
+
+def test_one_name_is_no_list_of_names() -> None:
+    """A text where names are expected raises instead of being read letter by letter."""
+    for fields in ({"fallback_models": "a"}, {"requires": "tools"}, {"allowed_regions": "eu"}):
+        with pytest.raises(TypeError, match="is a list of"):
+            build_request("Hello", cast("ChatFields", fields))
 
 
 def test_a_ready_request_is_copied() -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import Message
 
 from execution_platform.client.base import HealthStatus
 from execution_platform.client.cli_chat import Chat, spoken
@@ -19,13 +15,16 @@ from execution_platform.client.cli_connection import (
     EXIT_UNAVAILABLE,
     CaOption,
     CertOption,
+    JsonOption,
     KeyOption,
     Server,
     TargetOption,
     TimeoutOption,
     TlsOption,
+    described,
     reporting_errors,
 )
+from execution_platform.client.cli_routes import personas_group, route_group
 from execution_platform.client.cli_terminal import Terminal
 from execution_platform.client.enums import short_name
 from execution_platform.client.errors import ExecutionPlatformError
@@ -35,14 +34,13 @@ from execution_platform.v1 import catalog_pb2
 
 __all__ = ["build_app", "main"]
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
-
 _SECONDS_TO_COMPLETE = 2.0
 _SECONDS_FOR_VERSION = 3.0
 
 _CHAT_EXAMPLES = (
     "ep chat Why is the sky blue?",
     'ep chat -m openai "Name three rivers" --max-tokens 100',
+    "ep chat --persona reviewer --fallback anthropic Hello",
     'ep chat "Summarise this:" - < report.txt',
     'ep chat -f photo.png "What is in the picture?"',
     "ep chat --json Hello | jq -r .blockDelta.text",
@@ -63,8 +61,12 @@ _HEALTH_EXAMPLES = (
 )
 
 
-def build_app() -> typer.Typer:
-    """Return the command line with the client's commands."""
+def build_app(personas: typer.Typer | None = None) -> typer.Typer:
+    """Return the command line with the client's commands.
+
+    Args:
+        personas: the group `personas`, to which the server adds commands of its own; None: as the client has it.
+    """
     app = typer.Typer(
         name="ep",
         help=f"Execution Platform: one gRPC service between orchestrators and every LLM provider.\n\n{EXIT_CODES}",
@@ -73,17 +75,14 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,  # its frames show local variables, and among them credentials
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.command("chat", help=_help(chat, _CHAT_EXAMPLES))(chat)
-    app.command("models", help=_help(models, _MODELS_EXAMPLES))(models)
-    app.command("providers", help=_help(providers, _PROVIDERS_EXAMPLES))(providers)
-    app.command("health", help=_help(health, _HEALTH_EXAMPLES))(health)
+    app.command("chat", help=described(chat, _CHAT_EXAMPLES))(chat)
+    app.command("models", help=described(models, _MODELS_EXAMPLES))(models)
+    app.command("providers", help=described(providers, _PROVIDERS_EXAMPLES))(providers)
+    app.add_typer(personas_group() if personas is None else personas)
+    app.add_typer(route_group())
+    app.command("health", help=described(health, _HEALTH_EXAMPLES))(health)
     app.command("version")(version)
     return app
-
-
-def _help(command: Callable[..., object], examples: Iterable[str]) -> str:
-    lines = "\n".join(f"  {example}" for example in examples)
-    return f"{inspect.getdoc(command)}\n\n\b\nExamples:\n{lines}"  # \b: lines as they stand
 
 
 def main() -> None:
@@ -114,6 +113,7 @@ def chat(  # noqa: PLR0913 - one argument for each option
     temperature: Annotated[float | None, typer.Option(min=0.0, help="0 or more.")] = None,
     reasoning: Annotated[str, typer.Option(help="How hard to think, in the provider's word, such as low.")] = "",
     *,
+    fallback: Annotated[list[str] | None, typer.Option(help="Model to ask next; may be given again.")] = None,
     thinking: Annotated[
         bool | None, typer.Option("--thinking/--no-thinking", help="Show the reasoning. [default: on a terminal]")
     ] = None,
@@ -147,7 +147,7 @@ def chat(  # noqa: PLR0913 - one argument for each option
             client,
             server,
             terminal,
-            _fields(model, persona, system, max_tokens, temperature, reasoning),
+            _fields(model, persona, fallback, system, max_tokens, temperature, reasoning),
             as_json=as_json,
             thinking=terminal.is_terminal if thinking is None else thinking,
             quiet=quiet or as_json,
@@ -161,6 +161,7 @@ def chat(  # noqa: PLR0913 - one argument for each option
 def _fields(
     model: str,
     persona: str,
+    fallback: list[str] | None,
     system: str,
     max_tokens: int | None,
     temperature: float | None,
@@ -171,6 +172,8 @@ def _fields(
         fields["model"] = model
     if persona:
         fields["persona"] = persona
+    if fallback:
+        fields["fallback_models"] = fallback
     if system:
         fields["system"] = system
     if max_tokens is not None:
@@ -202,7 +205,7 @@ def models(
     with server.connect(timeout) as client, reporting_errors(server):
         found = client.models(provider)
         if as_json:
-            _write_json(terminal, found.models)
+            terminal.json(found.models)
         else:
             terminal.table(("model", "context", "output", "aliases"), (_model_row(model) for model in found))
         for error in found.errors:
@@ -238,7 +241,7 @@ def providers(
             return
         found = client.providers()
         if as_json:
-            _write_json(terminal, found)
+            terminal.json(found)
             return
         rows = ((each.name, "yes" if each.configured else "no", each.default_model, each.missing) for each in found)
         terminal.table(("provider", "usable", "default model", "missing"), rows)
@@ -246,7 +249,7 @@ def providers(
 
 def _show_status(terminal: Terminal, status: catalog_pb2.GetProviderStatusResponse, *, as_json: bool) -> None:
     if as_json:
-        _write_json(terminal, [status])
+        terminal.json([status])
         return
     state = short_name(catalog_pb2.ProviderState.DESCRIPTOR, status.state).lower().replace("_", " ")
     rows = [
@@ -308,8 +311,3 @@ def version(
             return
     terminal.line(f"server {info.version} at {target}")
     terminal.line(f"contract {info.contract_version}")
-
-
-def _write_json(terminal: Terminal, messages: Iterable[Message]) -> None:
-    for message in messages:
-        terminal.line(MessageToJson(message, indent=None))

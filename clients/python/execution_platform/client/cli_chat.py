@@ -145,8 +145,9 @@ class Chat:
             case "notice":
                 self._remark(f"note: {event.notice.message}")
             case "route_changed":
-                route = event.route_changed.route
-                self._remark(f"note: {route.provider}/{route.model} goes on: {event.route_changed.reason}")
+                if event.route_changed.kind == chat_pb2.ROUTE_CHANGE_KIND_RESTART:
+                    self.terminal.end_line()
+                self._remark(_changed(event.route_changed))
             case "finished":
                 self._remark(usage_line(event.finished))
             case _:
@@ -177,6 +178,14 @@ class Chat:
     def _remark(self, text: str) -> None:
         if not self.quiet:
             self.terminal.remark(text)
+
+
+def _changed(change: chat_pb2.RouteChanged) -> str:
+    """Return what a change of route means for what was shown before."""
+    name = f"{change.route.provider}/{change.route.model}"
+    anew = change.kind == chat_pb2.ROUTE_CHANGE_KIND_RESTART
+    does = "begins the answer anew, what came before is void" if anew else "goes on"
+    return f"note: {name} {does}" + (f": {change.reason}" if change.reason else "")
 
 
 def _lines(stdin: TextIO) -> Iterator[str]:

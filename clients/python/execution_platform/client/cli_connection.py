@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,13 @@ __all__ = [
     "EXIT_UNAVAILABLE",
     "CaOption",
     "CertOption",
+    "JsonOption",
     "KeyOption",
     "Server",
     "TargetOption",
     "TimeoutOption",
     "TlsOption",
+    "described",
     "error_line",
     "reporting_errors",
 ]
@@ -63,6 +66,13 @@ TimeoutOption: TypeAlias = Annotated[
     float | None,
     typer.Option("--timeout", min=0.001, help="Seconds the command may take; default: the server's limit."),
 ]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
+
+
+def described(command: Callable[..., object], examples: Iterable[str]) -> str:
+    """Return the help of a command: its docstring, then examples."""
+    lines = "\n".join(f"  {example}" for example in examples)
+    return f"{inspect.getdoc(command)}\n\n\b\nExamples:\n{lines}"  # \b: lines as they stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,10 @@ def error_line(error: ExecutionPlatformError, target: str) -> str:
     line = " ".join(str(error).split())
     if error.reason in {"MODEL_NOT_FOUND", "PROVIDER_NOT_FOUND"}:
         line += "; see `ep models`" if error.reason == "MODEL_NOT_FOUND" else "; see `ep providers`"
+    if error.reason == "PERSONA_NOT_FOUND":
+        line += "; see `ep personas list`"
+    if error.reason in {"CAPABILITY_MISSING", "NOT_ALLOWED", "NO_HEALTHY_ROUTE"}:
+        line += "; see `ep route explain`"
     if error.retry_after is not None and error.retryable:
         line += f" (try again in {error.retry_after:g} s)"
     return line

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TextIO
 
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -57,6 +59,11 @@ class Terminal:
         """Write a line as it is."""
         self._out.file.write(f"{text}\n")
         self._out.file.flush()
+
+    def json(self, messages: Iterable[Message]) -> None:
+        """Write messages as JSON, one a line."""
+        for message in messages:
+            self.line(MessageToJson(message, indent=None))
 
     def remark(self, text: str, style: str = "dim") -> None:
         """Write a line about the answer."""
