@@ -1,44 +1,181 @@
-"""Counts and times for operators. Made in app.py and handed down."""
+"""Counts and times for operators. Made in app.py and handed down; :mod:`.metrics_endpoint` lets them be read.
+
+Labels hold names of the configuration and of providers, never a caller's words: a model that nobody configured is
+``other``. docs/metrics.md has the list, which is made from the instruments here.
+"""
 
 from __future__ import annotations
 
-from opentelemetry.metrics import Meter, NoOpMeter
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 
-__all__ = ["Metrics"]
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, NoOpMeter, Observation
+from opentelemetry.metrics import _Gauge as Gauge  # its place in the API: it has no public name
+
+__all__ = ["INSTRUMENTS", "Instrument", "InstrumentKind", "Metrics"]
 
 #: Bounds of the histograms of times, in seconds.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
+class InstrumentKind(StrEnum):
+    """What sort of numbers an instrument gives."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What is measured.
+
+    Attributes:
+        name: OpenTelemetry's name.
+        kind: what sort of numbers it gives.
+        description: for people.
+        labels: by what it is told apart.
+        unit: ``s`` or nothing.
+    """
+
+    name: str
+    kind: InstrumentKind
+    description: str
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+
+    @property
+    def prometheus_name(self) -> str:
+        """The name under which Prometheus finds it; of a histogram without ``_bucket``, ``_sum``, ``_count``."""
+        unit = "_seconds" if self.unit == "s" else ""
+        return self.name.replace(".", "_") + unit + ("_total" if self.kind is InstrumentKind.COUNTER else "")
+
+
+def _counter(name: str, description: str, *labels: str) -> Instrument:
+    return Instrument(name, InstrumentKind.COUNTER, description, labels)
+
+
+def _gauge(name: str, description: str, *labels: str, unit: str = "") -> Instrument:
+    return Instrument(name, InstrumentKind.GAUGE, description, labels, unit)
+
+
+def _seconds(name: str, description: str, *labels: str) -> Instrument:
+    return Instrument(name, InstrumentKind.HISTOGRAM, description, labels, "s")
+
+
+_CHATS = _counter("ep.chats", "Chats that ended, by ending and reason.", "persona", "ending", "reason")
+_CHAT_SECONDS = _seconds("ep.chat.duration", "Time of a chat, from its arrival to its end.", "ending")
+_RUNNING = _gauge("ep.chats.running", "Chats that run now.")
+_WAITING = _gauge("ep.chats.waiting", "Chats that wait for a place now.")
+_ATTEMPTS = _counter(
+    "ep.attempts",
+    "Attempts at providers, by outcome, cause, and kind of error.",
+    *("provider", "model", "outcome", "cause", "kind"),
+)
+_ATTEMPT_SECONDS = _seconds("ep.attempt.duration", "Time of an attempt.", "provider", "model", "outcome")
+_FIRST_OUTPUT = _seconds("ep.attempt.first_output", "Time to an attempt's first output.", "provider", "model")
+_FALLBACKS = _counter(
+    "ep.fallbacks", "Steps from a failed provider to the next, by reason.", "persona", "from", "to", "reason"
+)
+_RETRIES_DENIED = _counter(
+    "ep.retries.denied", "Retries and hedges that a provider's retry budget did not allow.", "provider"
+)
+_HEDGES = _counter("ep.hedges", "Attempts that were begun beside a late one.", "from", "to")
+_HEDGES_WON = _counter("ep.hedges.won", "Attempts beside a late one whose output came first.", "from", "to")
+_TRANSITIONS = _counter(
+    "ep.circuit.transitions", "Changes of circuits, by the state they come to.", "provider", "model", "state"
+)
+_OPEN_CIRCUITS = _gauge("ep.circuits.open", "Circuits that are not closed.", "provider", "model")
+_LIMITED = _counter("ep.limited", "Chats and attempts refused by a limit, by whose and which.", "scope", "limit")
+_SHARED_STATE = _gauge("ep.shared_state.available", "Whether the Redis that replicas share answers: 1 or 0.")
+_RELOADS = _counter("ep.configuration.reloads", "Reads of the configuration while it runs, by result.", "result")
+_RELOAD_OK = _gauge("ep.configuration.accepted", "Whether the last read of the configuration was accepted: 1 or 0.")
+_RELOAD_TIME = _gauge(
+    "ep.configuration.read.time", "When the configuration in force was read, since the epoch.", unit="s"
+)
+
+#: All of them, in the order in which the documentation lists them.
+INSTRUMENTS = (
+    _CHATS,
+    _CHAT_SECONDS,
+    _RUNNING,
+    _WAITING,
+    _ATTEMPTS,
+    _ATTEMPT_SECONDS,
+    _FIRST_OUTPUT,
+    _FALLBACKS,
+    _RETRIES_DENIED,
+    _HEDGES,
+    _HEDGES_WON,
+    _TRANSITIONS,
+    _OPEN_CIRCUITS,
+    _LIMITED,
+    _SHARED_STATE,
+    _RELOADS,
+    _RELOAD_OK,
+    _RELOAD_TIME,
+)
+
+
+def _as_given(_: str, name: str) -> str:
+    return name
+
+
 class Metrics:
-    """What the server counts. Labels hold names of the configuration and of providers, never a caller's words.
+    """What the server counts.
 
     Args:
         meter: makes the instruments; None: nothing is counted.
+        model_label: tells what to call a model, given its provider and its name.
+        persona_label: tells what to call a persona.
     """
 
-    def __init__(self, meter: Meter | None = None) -> None:
-        meter = NoOpMeter("none") if meter is None else meter
-        counter = meter.create_counter
-        self._attempts = counter("ep.attempts", "1", "Attempts at providers, by outcome, kind of error and cause.")
-        self._fallbacks = counter("ep.fallbacks", "1", "Steps from a failed provider to the next, by reason.")
-        self._circuits = counter("ep.circuit.transitions", "1", "Changes of circuits, by the state they come to.")
-        self._shared_state = meter.create_gauge("ep.shared_state.available", "1", "Whether Redis is there: 1 or 0.")
-        self._limited = counter("ep.limited", "1", "Chats and attempts refused by a limit, by scope.")
-        self._reloads = counter("ep.configuration.reloads", "1", "Reads of the configuration, by result.")
-        self._chats = counter("ep.chats", "1", "Chats that ended, by ending and reason.")
-        self._attempt_seconds = meter.create_histogram(
-            "ep.attempt.duration", "s", "Time of an attempt.", explicit_bucket_boundaries_advisory=_SECONDS
-        )
-        self._first_output_seconds = meter.create_histogram(
-            "ep.attempt.first_output",
-            "s",
-            "Time to an attempt's first output.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._chat_seconds = meter.create_histogram(
-            "ep.chat.duration", "s", "Time of a chat.", explicit_bucket_boundaries_advisory=_SECONDS
-        )
+    def __init__(
+        self,
+        meter: Meter | None = None,
+        model_label: Callable[[str, str], str] = _as_given,
+        persona_label: Callable[[str], str] = str,
+    ) -> None:
+        self._meter = meter = NoOpMeter("none") if meter is None else meter
+        self._model_label = model_label
+        self._persona_label = persona_label
+        make = _Maker(meter)
+        self._chats = make.counter(_CHATS)
+        self._chat_seconds = make.histogram(_CHAT_SECONDS)
+        self._attempts = make.counter(_ATTEMPTS)
+        self._attempt_seconds = make.histogram(_ATTEMPT_SECONDS)
+        self._first_output = make.histogram(_FIRST_OUTPUT)
+        self._fallbacks = make.counter(_FALLBACKS)
+        self._retries_denied = make.counter(_RETRIES_DENIED)
+        self._hedges = make.counter(_HEDGES)
+        self._hedges_won = make.counter(_HEDGES_WON)
+        self._transitions = make.counter(_TRANSITIONS)
+        self._open_circuits = make.gauge(_OPEN_CIRCUITS)
+        self._ever_open: set[tuple[str, str]] = set()
+        self._limited = make.counter(_LIMITED)
+        self._shared_state = make.gauge(_SHARED_STATE)
+        self._reloads = make.counter(_RELOADS)
+        self._reload_ok = make.gauge(_RELOAD_OK)
+        self._reload_time = make.gauge(_RELOAD_TIME)
+        # No server starts with a configuration that is refused.
+        self._accepted()
+
+    def watch_chats(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Let it be seen how many chats run and wait. Both are called from another thread; call this once."""
+        for instrument, count in ((_RUNNING, running), (_WAITING, waiting)):
+
+            def observe(_: CallbackOptions, count: Callable[[], int] = count) -> Iterable[Observation]:
+                return [Observation(count())]
+
+            self._meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.description)
+
+    def chat(self, persona: str, *, ending: str, reason: str, seconds: float) -> None:
+        """Count a chat: how it ended, and why where it failed."""
+        self._chats.add(1, {"persona": self._persona_label(persona), "ending": ending, "reason": reason})
+        self._chat_seconds.record(seconds, {"ending": ending})
 
     def attempt(
         self,
@@ -52,34 +189,76 @@ class Metrics:
         first_output: float | None,
     ) -> None:
         """Count an attempt: how it ended, why it was made, the kind of its error, and its times."""
-        who = {"provider": provider, "model": model}
+        who = {"provider": provider, "model": self._model_label(provider, model)}
         self._attempts.add(1, {**who, "outcome": outcome, "cause": cause, "kind": kind})
         if outcome != "skipped":
             self._attempt_seconds.record(seconds, {**who, "outcome": outcome})
         if first_output is not None:
-            self._first_output_seconds.record(first_output, who)
+            self._first_output.record(first_output, who)
 
     def fallback(self, persona: str, failed: str, asked: str, reason: str) -> None:
         """Count a step from a provider that failed to the one that is asked next."""
-        self._fallbacks.add(1, {"persona": persona, "from": failed, "to": asked, "reason": reason})
+        self._fallbacks.add(1, {"persona": self._persona_label(persona), "from": failed, "to": asked, "reason": reason})
+
+    def retry_denied(self, provider: str) -> None:
+        """Count a retry or a hedge that a provider's retry budget did not allow."""
+        self._retries_denied.add(1, {"provider": provider})
+
+    def hedge(self, late: str, asked: str, *, won: bool = False) -> None:
+        """Count an attempt at a provider beside that at a late one: when it begins, and again if it wins."""
+        (self._hedges_won if won else self._hedges).add(1, {"from": late, "to": asked})
 
     def circuit(self, provider: str, model: str, state: str) -> None:
         """Count a change of a circuit's state."""
-        self._circuits.add(1, {"provider": provider, "model": model, "state": state})
+        self._transitions.add(1, {"provider": provider, "model": self._model_label(provider, model), "state": state})
+
+    def open_circuits(self, number: int) -> None:
+        """Tell how many circuits are not closed."""
+
+    def not_closed(self, models: Iterable[tuple[str, str]]) -> None:
+        """Tell which circuits are not closed, each by provider and model."""
+        now = Tally((provider, self._model_label(provider, model)) for provider, model in models)
+        self._ever_open.update(now)
+        for provider, model in self._ever_open:
+            self._open_circuits.set(now[provider, model], {"provider": provider, "model": model})
+
+    def limited(self, scope: str, limit: str) -> None:
+        """Count a refusal: by whose limit (server, persona, tenant, key, provider), and by which."""
+        self._limited.add(1, {"scope": scope, "limit": limit})
 
     def shared_state(self, *, available: bool) -> None:
         """Tell whether the state that replicas share can be reached."""
         self._shared_state.set(int(available))
 
-    def limited(self, scope: str, limit: str) -> None:
-        """Count a refusal: by whose limit (persona, tenant, key, provider), and by which."""
-        self._limited.add(1, {"scope": scope, "limit": limit})
-
     def reload(self, *, ok: bool) -> None:
-        """Count a read of the configuration."""
+        """Count a read of the configuration while the server runs."""
         self._reloads.add(1, {"result": "ok" if ok else "refused"})
+        if ok:
+            self._accepted()
+        else:
+            self._reload_ok.set(0)
 
-    def chat(self, persona: str, *, ending: str, reason: str, seconds: float) -> None:
-        """Count a chat: how it ended, and why where it failed."""
-        self._chats.add(1, {"persona": persona, "ending": ending, "reason": reason})
-        self._chat_seconds.record(seconds, {"ending": ending})
+    def _accepted(self) -> None:
+        self._reload_ok.set(1)
+        self._reload_time.set(time.time())
+
+
+class _Maker:
+    """Makes instruments of a meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def counter(self, instrument: Instrument) -> Counter:
+        return self._meter.create_counter(instrument.name, instrument.unit, instrument.description)
+
+    def gauge(self, instrument: Instrument) -> Gauge:
+        return self._meter.create_gauge(instrument.name, instrument.unit, instrument.description)
+
+    def histogram(self, instrument: Instrument) -> Histogram:
+        return self._meter.create_histogram(
+            instrument.name,
+            instrument.unit,
+            instrument.description,
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
