@@ -62,7 +62,10 @@ def test_table_covers_the_whole_vocabulary() -> None:
 def test_reason_has_its_status_and_details(reason: str, code: str) -> None:
     """A reason gives its status, ErrorInfo, RequestInfo, and the details of its kind."""
     detail = error_pb2.ErrorDetail(
-        reason=error_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"), message="what happened", provider="openai"
+        reason=error_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"),
+        message="what happened",
+        provider="openai",
+        retryable=True,
     )
     failure = failure_of(detail, "the-id", attempt=2)
     assert failure.code is grpc.StatusCode[code]
@@ -74,6 +77,24 @@ def test_reason_has_its_status_and_details(reason: str, code: str) -> None:
     info = error_details_pb2.ErrorInfo()
     status.details[0].Unpack(info)
     assert (info.reason, info.domain, info.metadata["attempt"]) == (reason, DOMAIN, "2")
+
+
+def test_reached_limit_names_whose_it_is() -> None:
+    """QuotaFailure's subject is the scope whose limit is reached; without one it is the provider."""
+    detail = error_pb2.ErrorDetail(
+        reason=error_pb2.ERROR_REASON_RATE_LIMITED, message="tokens_per_min", provider="openai", retryable=True
+    )
+    for subject, told in (("persona:reviewer", "persona:reviewer"), ("", "provider:openai")):
+        quota = error_details_pb2.QuotaFailure()
+        read(failure_of(detail, subject=subject).trailing_metadata).details[-1].Unpack(quota)
+        assert [violation.subject for violation in quota.violations] == [told]
+
+
+def test_chat_that_can_never_pass_is_not_told_to_come_again() -> None:
+    """What is larger than a whole limit of ours carries no RetryInfo."""
+    detail = error_pb2.ErrorDetail(reason=error_pb2.ERROR_REASON_RATE_LIMITED, message="too large", retryable=False)
+    parts = read(failure_of(detail).trailing_metadata).details
+    assert not any(part.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for part in parts)
 
 
 def test_invalid_request_names_the_field() -> None:

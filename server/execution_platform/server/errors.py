@@ -93,17 +93,22 @@ class LimitReachedError(AdapterError):
 
     Args:
         message: names the limit.
-        retry_after: seconds until there is room.
-        scope: what the limit is for: ``persona:reviewer``, ``tenant:acme``, ``key``, ``provider:openai``.
+        scope: what the limit is for: ``persona:reviewer``, ``tenant:acme``, ``key:1f3a5c70``, ``provider:openai``.
+        limit: its name, as in the configuration.
+        retry_after: seconds until there is room; None: nobody knows.
+        retryable: False: the chat is larger than the whole limit and can never pass.
     """
 
     reason = error_pb2.ERROR_REASON_RATE_LIMITED
     retryable_by_default = True
 
-    def __init__(self, message: str, *, retry_after: float, scope: str) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(
+        self, message: str, *, scope: str, limit: str, retry_after: float | None = None, retryable: bool = True
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, retryable=retryable)
         self.asked = False
         self.scope = scope
+        self.limit = limit
 
 
 class RequestInProgressError(AdapterError):

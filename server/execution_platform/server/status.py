@@ -94,7 +94,12 @@ def error_detail(error: AdapterError, provider: str = "", model: str = "") -> er
 
 
 def failure_of(
-    detail: error_pb2.ErrorDetail, request_id: str = "", *, attempt: int = 0, after_output: bool = False
+    detail: error_pb2.ErrorDetail,
+    request_id: str = "",
+    *,
+    attempt: int = 0,
+    after_output: bool = False,
+    subject: str = "",
 ) -> RpcFailure:
     """Return the status that tells an error.
 
@@ -103,12 +108,13 @@ def failure_of(
         request_id: id of the request; empty: unknown.
         attempt: number of the failed attempt, from 1; 0: nobody was asked.
         after_output: output has been sent, so the channel must not retry on its own.
+        subject: whose limit is reached; empty: the provider's.
     """
     code = _CODES.get(detail.reason, grpc.StatusCode.INTERNAL)
     reason = _reason_name(detail.reason)
     message = _cut(f"{reason}: {detail.message}", _MAX_MESSAGE_BYTES)
     status = status_pb2.Status(code=code.value[0], message=message)
-    for part in _details(detail, code, reason, request_id, attempt):
+    for part in _details(detail, code, reason, request_id, attempt, subject):
         packed = any_pb2.Any()
         packed.Pack(part)
         status.details.append(packed)
@@ -125,7 +131,12 @@ def _reason_name(reason: error_pb2.ErrorReason.ValueType) -> str:
 
 
 def _details(
-    detail: error_pb2.ErrorDetail, code: grpc.StatusCode, reason: str, request_id: str, attempt: int
+    detail: error_pb2.ErrorDetail,
+    code: grpc.StatusCode,
+    reason: str,
+    request_id: str,
+    attempt: int,
+    subject: str,
 ) -> list[Message]:
     told = {
         "provider": detail.provider,
@@ -140,9 +151,10 @@ def _details(
     parts: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
     if request_id:
         parts.append(error_details_pb2.RequestInfo(request_id=request_id))
-    if code in _WITH_RETRY_INFO:
+    # What is larger than a limit of ours never passes: no wait helps.
+    if code in _WITH_RETRY_INFO and (detail.retryable or detail.reason != error_pb2.ERROR_REASON_RATE_LIMITED):
         parts.append(_retry_info(detail))
-    special = _special(detail, code, reason)
+    special = _special(detail, code, reason, subject or f"provider:{detail.provider}")
     if special is not None:
         parts.append(special)
     return parts
@@ -157,9 +169,8 @@ def _retry_info(detail: error_pb2.ErrorDetail) -> error_details_pb2.RetryInfo:
     return info
 
 
-def _special(detail: error_pb2.ErrorDetail, code: grpc.StatusCode, reason: str) -> Message | None:
+def _special(detail: error_pb2.ErrorDetail, code: grpc.StatusCode, reason: str, subject: str) -> Message | None:
     description = _cut(detail.message, _MAX_METADATA_VALUE * 2)
-    subject = f"provider:{detail.provider}"
     special: Message | None = None
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         field = error_details_pb2.BadRequest.FieldViolation(field=detail.field, description=description)

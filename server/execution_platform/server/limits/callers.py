@@ -1,0 +1,63 @@
+"""Who calls, as far as limits go: the credential, its tenant, and the scopes that a chat of theirs falls under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from execution_platform.server.config.personas import LimitSettings, PlatformConfiguration
+from execution_platform.server.limits.limiter import Scope
+
+__all__ = ["DEFAULT_TENANT", "Callers"]
+
+#: The tenant of credentials that are no tenant's.
+DEFAULT_TENANT = "default"
+
+#: In the place of a name that a chat does not have.
+_NONE = "-"
+
+
+class Callers:
+    """Knows tenants by the digests of their keys.
+
+    Args:
+        configuration: gives the configuration in force.
+    """
+
+    def __init__(self, configuration: Callable[[], PlatformConfiguration]) -> None:
+        self._configuration = configuration
+        self._indexed: PlatformConfiguration | None = None
+        self._tenants: dict[str, str] = {}
+
+    def tenant(self, caller: str) -> str:
+        """Return whose a credential is.
+
+        Args:
+            caller: SHA-256 digest of the bearer token, in hex; empty: none.
+        """
+        configuration = self._configuration()
+        if configuration is not self._indexed:
+            self._tenants = {
+                digest: name for name, tenant in configuration.tenants.items() for digest in tenant.key_sha256
+            }
+            self._indexed = configuration
+        return self._tenants.get(caller, DEFAULT_TENANT)
+
+    def scopes(self, caller: str, persona: str, limits: LimitSettings) -> list[Scope]:
+        """Return whose limits a chat falls under: its persona's, its tenant's and its credential's.
+
+        Chats without a credential share one place among the credentials: leaving it out shall not free anybody.
+
+        Args:
+            caller: SHA-256 digest of the bearer token, in hex; empty: none.
+            persona: its name; empty: none decided.
+            limits: the persona's.
+        """
+        configuration = self._configuration()
+        tenant = self.tenant(caller)
+        known = configuration.tenants.get(tenant)
+        whose = [
+            Scope("persona", persona or _NONE, limits),
+            Scope("tenant", tenant, configuration.default_tenant if known is None else known.limits),
+            Scope("key", caller or _NONE, configuration.each_key),
+        ]
+        return [scope for scope in whose if scope.limited]

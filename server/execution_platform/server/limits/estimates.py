@@ -1,0 +1,115 @@
+"""What a chat will probably use, before anybody is asked; and what it did use.
+
+Rough on purpose: four bytes are taken for a token, and an answer for as long as it may be, else as long as the model's
+answers usually are. A provider's own count costs a request, a tokenizer of our own milliseconds; both are corrected
+anyway once the provider has told what it counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Protocol
+
+from execution_platform.server.limits.limiter import Reservation
+from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
+
+__all__ = ["Estimates", "PriceList"]
+
+_BYTES_A_TOKEN = 4
+
+#: Tokens of an image, an audio or a document, whose bytes tell nothing of them.
+_TOKENS_A_MEDIUM = 1_000
+
+#: Tokens of an answer of which nothing is known.
+_USUAL_OUTPUT = 1_000
+
+#: Weight of the newest answer in the moving average.
+_WEIGHT = 0.1
+
+#: Models whose answers are remembered. Callers may name any model, so there has to be an end.
+_REMEMBERED = 1_024
+
+_ANSWERED = frozenset({usage_pb2.USAGE_KIND_OUTPUT, usage_pb2.USAGE_KIND_REASONING})
+
+
+class PriceList(Protocol):
+    """Knows what models cost."""
+
+    def estimate(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+        """Return what so many tokens would cost in US dollars; None: no price is known."""
+        ...
+
+    def cost(self, provider: str, model: str, usage: usage_pb2.Usage) -> usage_pb2.Cost:
+        """Return what a usage costs."""
+        ...
+
+
+class Estimates:
+    """Estimates chats, and learns from their answers how long those of each model are.
+
+    Args:
+        prices: of the models.
+    """
+
+    def __init__(self, prices: PriceList) -> None:
+        self._prices = prices
+        self._usual: dict[tuple[str, str], float] = {}
+
+    def expected(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> Reservation:
+        """Return what a chat may use: its prompt, and an answer as long as it may be or as the model's usually are."""
+        sampling = request.sampling
+        asked = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else None
+        return self._reservation(provider, model, request, asked or self._output(provider, model))
+
+    def unheard(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> Reservation:
+        """Return what a chat has probably used that has begun to answer, but was ended before it told its usage."""
+        sampling = request.sampling
+        most = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else 2**31
+        return self._reservation(provider, model, request, min(most, self._output(provider, model)))
+
+    def told(self, provider: str, model: str, usage: usage_pb2.Usage, cost: usage_pb2.Cost | None) -> Reservation:
+        """Return what a provider told: all its tokens, and their cost, which is reckoned here unless it is given."""
+        cost = self._prices.cost(provider, model, usage) if cost is None else cost
+        tokens = sum(item.quantity for item in usage.items if item.unit == usage_pb2.USAGE_UNIT_TOKEN)
+        return Reservation(tokens, sum(line.amount.nanos for line in cost.lines))
+
+    def learn(self, provider: str, model: str, usage: usage_pb2.Usage) -> None:
+        """Remember how long an answer was."""
+        tokens = sum(item.quantity for item in usage.items if item.kind in _ANSWERED)
+        if not tokens:
+            return
+        known = self._usual.pop((provider, model), float(tokens))
+        self._usual[provider, model] = known + (tokens - known) * _WEIGHT
+        if len(self._usual) > _REMEMBERED:
+            del self._usual[next(iter(self._usual))]
+
+    def _output(self, provider: str, model: str) -> int:
+        return round(self._usual.get((provider, model), _USUAL_OUTPUT))
+
+    def _reservation(self, provider: str, model: str, request: chat_pb2.ChatRequest, output: int) -> Reservation:
+        prompt = _prompt_tokens(request)
+        price = self._prices.estimate(provider, model, prompt, output)
+        return Reservation(prompt + output, 0 if price is None else int(price * 1_000_000_000))
+
+
+def _prompt_tokens(request: chat_pb2.ChatRequest) -> int:
+    size = sum(tool.ByteSize() for tool in request.tools)
+    media = 0
+    contents: list[Sequence[content_pb2.ContentBlock]] = [request.system]
+    contents += [message.content for message in request.messages]
+    for content in contents:
+        for block in content:
+            size += block.ByteSize()
+            for medium in _media(block):
+                size -= len(medium.data)
+                media += 1
+    return size // _BYTES_A_TOKEN + media * _TOKENS_A_MEDIUM
+
+
+def _media(block: content_pb2.ContentBlock) -> list[content_pb2.MediaBlock]:
+    if block.HasField("media"):
+        return [block.media]
+    if block.HasField("tool_result"):
+        return [part.media for part in block.tool_result.content if part.HasField("media")]
+    return []
