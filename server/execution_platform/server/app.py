@@ -23,9 +23,12 @@ from execution_platform.server.config.load import Configuration, ConfigurationEr
 from execution_platform.server.config.settings import Settings
 from execution_platform.server.listening import ListenError, check_address, check_socket
 from execution_platform.server.metrics import Metrics
-from execution_platform.server.resilience.circuits import Circuits
+from execution_platform.server.metrics_endpoint import MetricsEndpoint
+from execution_platform.server.resilience.circuits import Circuits, breaker_of
 from execution_platform.server.resilience.retry_budget import RetryBudgets
 from execution_platform.server.resilience.route import Routes
+from execution_platform.server.resilience.shared_circuits import SharedCircuits
+from execution_platform.server.routing.known_names import KnownNames
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.planner import Planner
 from execution_platform.server.routing.providers import Providers
@@ -74,10 +77,13 @@ class App:
         self.router = Router(self.providers, settings.model_aliases, settings.default_model)
         self.admission = Admission(settings.max_concurrent_chats)
         self.address = settings.listen
-        self.metrics = Metrics()
+        self.metrics_endpoint = MetricsEndpoint(settings.metrics_listen) if settings.metrics_listen else None
+        self.metrics = self._make_metrics()
         self.shared: SharedState | None = None
         if settings.redis_url.get_secret_value():
             self.shared = SharedState(settings.redis_url, settings.redis_prefix, self.metrics, logger)
+        self.circuits = Circuits(lambda provider: breaker_of(self._platform.current, provider), self.metrics, logger)
+        self._shared_circuits = None if self.shared is None else SharedCircuits(self.shared, self.circuits, logger)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._check_routes()
@@ -91,8 +97,13 @@ class App:
             ListenError: the address cannot be served on.
         """
         self._server = self._make_server()
+        if self.metrics_endpoint is not None:
+            await self.metrics_endpoint.start()
+            self._logger.info("serving_metrics", address=self.metrics_endpoint.address)
         if self.shared is not None:
             await self.shared.start()
+        if self._shared_circuits is not None:
+            await self._shared_circuits.start()
         self.providers.prepare(self.router.default_provider())
         await self._server.start()
         for name in ("", _CHAT, _CATALOG):
@@ -143,6 +154,14 @@ class App:
         if problems:
             raise ConfigurationError(problems)
 
+    def _make_metrics(self) -> Metrics:
+        if self.metrics_endpoint is None:
+            return Metrics()
+        settings = self._settings
+        targets = (settings.default_model, *settings.model_aliases.values())
+        known = KnownNames(self.providers, targets, lambda: self._platform.current)
+        return Metrics(self.metrics_endpoint.meter, known.model, known.persona)
+
     def _make_server(self) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
@@ -162,6 +181,7 @@ class App:
                 self.providers,
                 self.router,
                 self.admission,
+                self.circuits,
                 version=metadata.version("execution-platform"),
                 started=self._started,
                 max_receive_bytes=settings.max_receive_bytes,
@@ -180,7 +200,7 @@ class App:
         platform = self._platform
         routes = Routes(
             self.providers,
-            Circuits(lambda _: platform.current.breaker),
+            self.circuits,
             RetryBudgets(lambda: platform.current.retry_budget),
             Latencies(),
             metrics,
@@ -215,8 +235,12 @@ class App:
             self._logger.warning("drain_cut_short", after_seconds=self._settings.drain_seconds)
         await server.stop(_CLOSE_SECONDS)
         late = await self.providers.aclose()
+        if self._shared_circuits is not None:
+            await self._shared_circuits.aclose()
         if self.shared is not None:
             await self.shared.aclose()
+        if self.metrics_endpoint is not None:
+            await self.metrics_endpoint.aclose()
         if late:
             self._logger.warning("providers_did_not_close", providers=late)
         self._logger.info("stopped", all_chats_finished=finished)

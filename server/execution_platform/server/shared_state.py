@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ _CONNECTIONS = 32
 
 #: Seconds that connecting and closing may take; neither is on a chat's path.
 _PATIENCE = 2.0
+
+#: Seconds between two lines of the log about a Redis that is there and yet fails.
+_FALTER_SECONDS = 60.0
 
 
 class SharedStateUnavailableError(Exception):
@@ -98,6 +102,8 @@ class SharedState:
         self._pause = pause
         self._suspect = asyncio.Event()
         self._told_available: bool | None = None
+        self._faltered = ""
+        self._faltered_at = -_FALTER_SECONDS
         self._keeper: asyncio.Task[None] | None = None
 
     def key(self, *parts: str) -> str:
@@ -119,6 +125,7 @@ class SharedState:
         except self._failures as error:
             # Until the keeper has looked nobody else waits for it.
             self.available = False
+            self._faltered = _reason(error)
             self._suspect.set()
             raise SharedStateUnavailableError(f"Redis: {_reason(error)}") from error
 
@@ -147,6 +154,8 @@ class SharedState:
             self._suspect.clear()
             await self._look()
             if suspected:
+                if self.available:
+                    self._tell_faltered()
                 # It may be there for us and fail for others: no more than one such turn in a pause.
                 await asyncio.sleep(self._pause)
 
@@ -166,6 +175,13 @@ class SharedState:
             self.joins += not self.available
             self.available = True
             self._tell(available=True, reason="")
+
+    def _tell_faltered(self) -> None:
+        """Say that it is there and yet failed somebody, now and then."""
+        now = time.monotonic()
+        if now - self._faltered_at >= _FALTER_SECONDS:
+            self._faltered_at = now
+            self._logger.warning("shared_state_faltered", redis=self._where, reason=self._faltered)
 
     def _tell(self, *, available: bool, reason: str) -> None:
         """Say in log and metrics what has changed."""

@@ -86,7 +86,7 @@ class Routes:
         adapter: Adapter = Held(self.providers.adapter(leg.provider), entry)
         if plan.first_token is not None or plan.idle is not None:
             adapter = Patient(adapter, plan.first_token, plan.idle)
-        return Breaking(adapter, self.circuits.of(leg.provider, leg.model))
+        return Breaking(adapter, partial(self.circuits.of, leg.provider, leg.model))
 
     def _step(self, plan: Plan, failed: Leg, error: AdapterError, following: Leg) -> None:
         reason = error.kind.value if error.asked else chat_pb2.AttemptOutcome.Name(chat_pb2.ATTEMPT_OUTCOME_SKIPPED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import time
 from collections.abc import Iterable
 
 import grpc
@@ -20,6 +21,8 @@ from execution_platform.adapters.errors import (
 from execution_platform.adapters.spi import ListsModels
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.errors import InternalError
+from execution_platform.server.resilience.circuit import Circuit
+from execution_platform.server.resilience.circuits import Circuits
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.call import CONTRACT_VERSION, abort, time_left
@@ -43,6 +46,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         providers: what is there.
         router: aliases and the default.
         admission: whether the server drains, and how many chats run.
+        circuits: which models are not asked now.
         version: the server's version.
         started: when the process started, seconds since the epoch.
         max_receive_bytes: largest message that the server takes.
@@ -54,6 +58,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         providers: Providers,
         router: Router,
         admission: Admission,
+        circuits: Circuits,
         *,
         version: str,
         started: float,
@@ -63,6 +68,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._providers = providers
         self._router = router
         self._admission = admission
+        self._circuits = circuits
         self._version = version
         self._started = started
         self._max_receive_bytes = max_receive_bytes
@@ -137,6 +143,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             finished_chats=record.finished,
             failed_chats=record.failed,
             running_chats=record.running,
+            circuits=[_circuit(circuit) for circuit in self._circuits.failed(request.provider)],
         )
         if self._providers.missing(request.provider):
             response.state = catalog_pb2.PROVIDER_STATE_NOT_CONFIGURED
@@ -236,6 +243,18 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
                 model.max_output_tokens = known.max_output_tokens
             models.append(model)
         return models
+
+
+def _circuit(circuit: Circuit) -> catalog_pb2.ModelCircuit:
+    storage = circuit.storage
+    told = catalog_pb2.ModelCircuit(
+        model=circuit.model, state=circuit.state, consecutive_failures=min(storage.failures, 2**31 - 1)
+    )
+    if storage.opened_at is not None:
+        told.opened_time.CopyFrom(_timestamp(storage.opened_at.timestamp()))
+    if told.state == catalog_pb2.CIRCUIT_STATE_OPEN:
+        told.probe_time.CopyFrom(_timestamp(time.time() + circuit.wait()))
+    return told
 
 
 def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
