@@ -167,7 +167,7 @@ async def test_chat_larger_than_the_limit_is_told_so() -> None:
     """A chat that can never pass is refused as such, without a time to come again, and takes nothing."""
     limits = limiter(Clock())
     scopes = [scope(requests_per_min=5), scope("tenant", "acme", tokens_per_min=50)]
-    with pytest.raises(LimitReachedError, match="it can never pass.*max_output_tokens") as caught:
+    with pytest.raises(LimitReachedError, match=r"it can never pass.*max_output_tokens") as caught:
         async with limits.held(scopes, Reservation(51)):
             pytest.fail("it is refused")
     assert (caught.value.retry_after, caught.value.retryable, caught.value.scope) == (None, False, "tenant:acme")
