@@ -26,6 +26,7 @@ from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
 from execution_platform.client.errors import error_from_rpc
 from execution_platform.server.config.settings import Settings
 from execution_platform.server.errors import InternalError
+from execution_platform.server.metrics import INSTRUMENTS
 from execution_platform.server.status import failure_of
 from execution_platform.v1 import error_pb2
 
@@ -231,6 +232,18 @@ def errors() -> str:
     return table(["reason", "status", "further details", "retryable", "Python client raises"], error_rows())
 
 
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    """Return the table of the metrics, by Prometheus's names."""
+    rows = (
+        [code(each.prometheus_name), each.kind.value, ", ".join(map(code, each.labels)), each.description]
+        for each in INSTRUMENTS
+    )
+    return table(["metric", "type", "labels", "meaning"], rows)
+
+
 # --- lists of pages ---------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +262,7 @@ def decisions() -> str:
 #: Settings that most operators look at; the reference has all.
 COMMON = (
     "listen", "workers", "default_model", "model_aliases", "default_deadline_seconds", "drain_seconds",
-    "max_concurrent_chats", "tls_cert_file", "tls_key_file", "log_level", "log_format",
+    "max_concurrent_chats", "metrics_listen", "tls_cert_file", "tls_key_file", "log_level", "log_format",
 )  # fmt: skip
 
 
@@ -282,6 +295,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "provider-settings": provider_settings,
     "automatic": automatic,
     "errors": errors,
+    "metrics": metrics,
     "decisions": decisions,
 }
 

@@ -17,8 +17,12 @@ def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def check_address(listen: str) -> tuple[str, int]:
+def check_address(listen: str, setting: str = "EP_LISTEN") -> tuple[str, int]:
     """Return host and port of ``host:port``, with a free port where it says 0.
+
+    Args:
+        listen: the address.
+        setting: which the error says to change.
 
     Raises:
         ListenError: the address is in use or not this machine's.
@@ -33,7 +37,7 @@ def check_address(listen: str) -> tuple[str, int]:
             return host, int(probe.getsockname()[1])
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise ListenError(f"cannot serve on {listen}: {why}; choose another address with EP_LISTEN") from error
+        raise ListenError(f"cannot serve on {listen}: {why}; choose another address with {setting}") from error
 
 
 def check_socket(listen: str) -> None:

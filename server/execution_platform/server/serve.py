@@ -14,7 +14,7 @@ import uvloop
 from execution_platform.adapters.registry import Registry
 from execution_platform.server.app import App
 from execution_platform.server.config.load import Configuration, ConfigurationError, load
-from execution_platform.server.listening import ListenError
+from execution_platform.server.listening import ListenError, check_address
 from execution_platform.server.telemetry import HoldingLogger, Logger, make_logger
 from execution_platform.server.workers import Workers, reserved_port, stop_with_parent
 
@@ -122,11 +122,25 @@ async def _serve_workers(
         raise ConfigurationError(["--hello and --once go with one process: leave out --workers and EP_WORKERS"])
     # Made for its checks only: what is wrong is told once, here, rather than by each worker.
     App(configuration, registry, logger)
+    metrics = [_metrics_address(settings.metrics_listen, number) for number in range(settings.workers)]
+    for address in filter(None, metrics):
+        check_address(address, "EP_METRICS_LISTEN")
     with reserved_port(settings.listen) as address:
         logger.info("serving_with_workers", address=address, workers=settings.workers)
-        environ = {**os.environ, **options.overrides, WORKER_VARIABLE: "1", "EP_LISTEN": address}
+        shared = {**os.environ, **options.overrides, WORKER_VARIABLE: "1", "EP_LISTEN": address}
         arguments = ["serve", *(["--env-file", str(options.env_file)] if options.env_file.exists() else [])]
         workers = Workers(
-            settings.workers, arguments, environ, settings.drain_seconds, logger, hopeless=EXIT_CONFIGURATION
+            settings.workers,
+            arguments,
+            lambda number: {**shared, "EP_METRICS_LISTEN": metrics[number]},
+            settings.drain_seconds,
+            logger,
+            hopeless=EXIT_CONFIGURATION,
         )
         return await workers.run()
+
+
+def _metrics_address(listen: str, number: int) -> str:
+    """Return where a worker serves its metrics: each has numbers of its own, and the kernel would mix them up."""
+    host, _, port = listen.rpartition(":")
+    return listen if int(port or 0) == 0 else f"{host}:{int(port) + number}"

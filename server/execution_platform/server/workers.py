@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from execution_platform.server.listening import check_address, family_of
 from execution_platform.server.telemetry import Logger
@@ -62,7 +62,7 @@ class Workers:
     Args:
         count: how many.
         arguments: of `python -m execution_platform.server` for each.
-        environ: their environment.
+        environ: gives the environment of each, by its number from 0.
         drain_seconds: what a worker gets to finish its chats.
         logger: for what happens to workers.
         hopeless: exit status of a worker after which another one would end the same way.
@@ -72,14 +72,14 @@ class Workers:
         self,
         count: int,
         arguments: Sequence[str],
-        environ: Mapping[str, str],
+        environ: Callable[[int], Mapping[str, str]],
         drain_seconds: float,
         logger: Logger,
         *,
         hopeless: int,
     ) -> None:
         self._count = count
-        self._environ = dict(environ)
+        self._environ = environ
         self._arguments = list(arguments)
         self._drain_seconds = drain_seconds
         self._logger = logger
@@ -114,7 +114,7 @@ class Workers:
                 "-m",
                 "execution_platform.server",
                 *self._arguments,
-                env=self._environ,
+                env=self._environ(number),
                 stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )

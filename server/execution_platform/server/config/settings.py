@@ -82,6 +82,11 @@ class Settings(BaseModel):
         description="What the names of the keys in Redis begin with. Replicas that share have the same one.",
     )
     reflection: bool = Field(default=True, description="Serve gRPC reflection, which grpcurl and `buf curl` use.")
+    metrics_listen: str = Field(
+        default="",
+        description="Address to serve metrics for Prometheus on: `host:port`, such as `127.0.0.1:9464` "
+        "(port 0: any free one). Each worker takes the port plus its number. Empty: off.",
+    )
     tls_cert_file: str = Field(default="", description="PEM file with the server's certificate chain. Empty: no TLS.")
     tls_key_file: str = Field(default="", description="PEM file with the certificate's private key.")
     log_level: LogLevel = Field(default="info", description="Lowest level that is logged.")
@@ -99,6 +104,14 @@ class Settings(BaseModel):
         match = _LISTEN.match(value)
         if match is None or int(match["port"]) > 65_535:
             raise ValueError("write it as host:port, for example 127.0.0.1:50051, or unix:/path")
+        return value
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _check_metrics_listen(cls, value: str) -> str:
+        match = _LISTEN.match(value)
+        if value and (match is None or int(match["port"]) > 65_535):
+            raise ValueError("write it as host:port, for example 127.0.0.1:9464")
         return value
 
     @field_validator("redis_url")
@@ -124,4 +137,6 @@ class Settings(BaseModel):
             raise ValueError("EP_TLS_CERT_FILE and EP_TLS_KEY_FILE belong together: set both or none")
         if self.workers > 1 and self.listen.startswith("unix:"):
             raise ValueError("EP_WORKERS above 1 needs host:port in EP_LISTEN: a unix socket cannot be shared")
+        if int(self.metrics_listen.rpartition(":")[2] or 0) + self.workers - 1 > 65_535:
+            raise ValueError("EP_METRICS_LISTEN: there is no port for each of EP_WORKERS; choose a lower one")
         return self
