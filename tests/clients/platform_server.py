@@ -109,6 +109,9 @@ class Platform(chat_pb2_grpc.ChatServiceServicer, catalog_pb2_grpc.CatalogServic
             provider=request.provider, state=catalog_pb2.PROVIDER_STATE_HEALTHY, finished_chats=7
         )
         status.last_success_time.FromSeconds(1)
+        broken = status.circuits.add(model="m1", state=catalog_pb2.CIRCUIT_STATE_OPEN, consecutive_failures=5)
+        broken.probe_time.FromSeconds(2)
+        status.circuits.add(model="m2", state=catalog_pb2.CIRCUIT_STATE_CLOSED, consecutive_failures=1)
         return status
 
     def GetServerInfo(

@@ -288,6 +288,8 @@ def test_lists_are_tabs_for_programs(target: str) -> None:
     status = ep("providers", "scripted", "-t", target).stdout
     assert "state\thealthy\n" in status
     assert "last success\t1970-01-01T00:00:01Z\n" in status
+    assert "circuit of m1\topen, failures in a row: 5, next probe: 1970-01-01T00:00:02Z\n" in status
+    assert "circuit of m2\tclosed, failures in a row: 1\n" in status
     assert json.loads(ep("providers", "scripted", "--json", "-t", target).stdout)["finishedChats"] == "7"
 
 

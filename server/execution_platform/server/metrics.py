@@ -212,9 +212,6 @@ class Metrics:
         """Count a change of a circuit's state."""
         self._transitions.add(1, {"provider": provider, "model": self._model_label(provider, model), "state": state})
 
-    def open_circuits(self, number: int) -> None:
-        """Tell how many circuits are not closed."""
-
     def not_closed(self, models: Iterable[tuple[str, str]]) -> None:
         """Tell which circuits are not closed, each by provider and model."""
         now = Tally((provider, self._model_label(provider, model)) for provider, model in models)

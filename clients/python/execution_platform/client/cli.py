@@ -264,7 +264,14 @@ def _show_status(terminal: Terminal, status: catalog_pb2.GetProviderStatusRespon
         rows.append(("last failure", status.last_failure_time.ToJsonString()))
     if status.HasField("last_error"):
         rows.append(("last error", status.last_error.message))
+    rows += [(f"circuit of {circuit.model}", _circuit_words(circuit)) for circuit in status.circuits]
     terminal.table((status.provider, ""), rows)
+
+
+def _circuit_words(circuit: catalog_pb2.ModelCircuit) -> str:
+    state = short_name(catalog_pb2.CircuitState.DESCRIPTOR, circuit.state).lower().replace("_", "-")
+    words = f"{state}, failures in a row: {circuit.consecutive_failures}"
+    return f"{words}, next probe: {circuit.probe_time.ToJsonString()}" if circuit.HasField("probe_time") else words
 
 
 def health(

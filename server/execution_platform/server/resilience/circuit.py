@@ -75,8 +75,8 @@ class Surroundings(Protocol):
     replicas: Replicas | None
     patience: float
 
-    def tell(self, circuit: Circuit, old: str, new: str, failures: int) -> None:
-        """Tell log and metrics of a change, by pybreaker's names of states."""
+    def tell(self, circuit: Circuit, new: str, failures: int) -> None:
+        """Tell log and metrics of a change, by pybreaker's name of the state."""
         ...
 
     def forget(self, circuit: Circuit) -> None:
@@ -230,12 +230,12 @@ class Circuit(pybreaker.CircuitBreakerListener):
     def state_change(
         self,
         cb: pybreaker.CircuitBreaker,  # noqa: ARG002 - pybreaker's signature
-        old_state: pybreaker.CircuitBreakerState | None,
+        old_state: pybreaker.CircuitBreakerState | None,  # noqa: ARG002 - the same
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
         """Tell of a change of the state. pybreaker calls it, before the storage has the new state."""
         self.generation += 1
-        self._circuits.tell(self, "" if old_state is None else old_state.name, new_state.name, self._failures)
+        self._circuits.tell(self, new_state.name, self._failures)
 
     def forget_if_idle(self) -> None:
         """Leave nothing behind where there is nothing to remember."""

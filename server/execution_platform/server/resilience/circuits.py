@@ -61,7 +61,7 @@ class Circuits:
         self._metrics = metrics
         self._logger = logger
         self._most = most
-        self._open = 0
+        self._not_closed: set[tuple[str, str]] = set()
         self._circuits: OrderedDict[tuple[str, str], Circuit] = OrderedDict()
 
     def __len__(self) -> int:
@@ -103,12 +103,19 @@ class Circuits:
         key = (circuit.provider, circuit.model)
         if self._circuits.get(key) is circuit:
             del self._circuits[key]
+            if key in self._not_closed:
+                self._not_closed.remove(key)
+                self._metrics.not_closed(self._not_closed)
 
-    def tell(self, circuit: Circuit, old: str, new: str, failures: int) -> None:
-        """Tell log and metrics of a change, by pybreaker's names of states."""
-        self._open += (old == pybreaker.STATE_CLOSED) - (new == pybreaker.STATE_CLOSED)
+    def tell(self, circuit: Circuit, new: str, failures: int) -> None:
+        """Tell log and metrics of a change, by pybreaker's name of the state."""
+        key = (circuit.provider, circuit.model)
+        if new == pybreaker.STATE_CLOSED:
+            self._not_closed.discard(key)
+        else:
+            self._not_closed.add(key)
         self._metrics.circuit(circuit.provider, circuit.model, new.replace("-", "_"))
-        self._metrics.open_circuits(self._open)
+        self._metrics.not_closed(self._not_closed)
         told = {
             "provider": circuit.provider,
             "model": circuit.model,
@@ -129,7 +136,6 @@ class Circuits:
         free = [circuit for circuit in self._circuits.values() if not circuit.running]
         victim = next((circuit for circuit in free if circuit.closed), free[0] if free else None)
         if victim is not None:
-            self._open -= not victim.closed
             self.forget(victim)
 
 
