@@ -40,9 +40,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def _seconds(value: Any) -> Any:
     """Read ``2``, ``2.5`` or ``"2s"``, ``"500ms"``, ``"5m"``, ``"1h"``."""
-    if not isinstance(value, str):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    match = _SPAN.match(value.strip())
+    match = _SPAN.match(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError("write a time as a number of seconds, or as 500ms, 30s, 5m or 1h")
     return float(match["number"]) * _UNITS[match["unit"] or "s"]
@@ -106,7 +106,7 @@ class LimitSettings(_Model):
 class RouteTarget(_Model):
     """One that may be asked."""
 
-    provider: str = Field(description="Name of the provider.")
+    provider: Annotated[str, Field(min_length=1)] = Field(description="Name of the provider.")
     model: str = Field(default="", description="The provider's name of the model. Empty: the provider's default.")
     weight: Annotated[float, Field(ge=0, le=10**6)] = Field(
         default=1.0, description="Share of the chats, for the strategy `weighted`."

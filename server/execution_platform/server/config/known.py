@@ -1,0 +1,73 @@
+"""The names that a configuration may use: providers, models, aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from execution_platform.adapters.registry import NOT_INSTALLED
+from execution_platform.adapters.spi import ProviderSpec
+from execution_platform.server.config.nodes import Problems, Scalar, named, nearest, one_of, shown
+
+__all__ = ["KnownNames"]
+
+
+@dataclass(frozen=True)
+class KnownNames:
+    """What this server knows by name.
+
+    Attributes:
+        specs: the installed providers by name.
+        aliases: EP_MODEL_ALIASES.
+    """
+
+    specs: Mapping[str, ProviderSpec] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, specs: Iterable[ProviderSpec], aliases: Mapping[str, str]) -> KnownNames:
+        """Return the names of some providers and aliases."""
+        return cls({spec.name: spec for spec in specs}, dict(aliases))
+
+    def providers(self) -> set[str]:
+        """Return the names of providers that may be named."""
+        return {*self.specs, *NOT_INSTALLED}
+
+    def is_installed(self, provider: str) -> bool:
+        """Return whether there is an adapter for it."""
+        return provider in self.specs
+
+    def default_model(self, provider: str) -> str:
+        """Return the model that is meant where only the provider is named; empty: there is none."""
+        spec = self.specs.get(provider)
+        return "" if spec is None else spec.default_model
+
+    def check_provider(self, node: Scalar, problems: Problems) -> None:
+        """Tell if a text does not name a provider, and what was probably meant."""
+        name = node.text
+        if name in self.providers():
+            return
+        head, slash, model = name.partition("/")
+        if slash and head in self.providers():
+            end = f" and `model: {model}`" if shown(model) else ", and the model in `model`"
+            problems.add(node, f"this names a model too: write `provider: {head}`{end}")
+        elif name in self.aliases:
+            problems.add(node, f"{name!r} is an alias of a model: write `model: {name}`, without a provider")
+        else:
+            problems.add(node, f"no {named('provider', name)}; {one_of(name, self.providers())}")
+
+    def target(self, node: Scalar, problems: Problems) -> tuple[str, str] | None:
+        """Return provider and model of what a text names: a provider, provider/model or an alias; tell if nothing."""
+        text = self.aliases.get(node.text, node.text)
+        provider, slash, model = text.partition("/")
+        if provider in self.providers():
+            return provider, model
+        if slash:
+            problems.add(node, f"no {named('provider', provider)}; {one_of(provider, self.providers())}")
+            return None
+        listed = [f"{spec.name}/{text}" for spec in self.specs.values() if any(m.name == text for m in spec.models)]
+        near = listed[0] if listed else nearest(text, {*self.providers(), *self.aliases})
+        hint = f"did you mean {near!r}?" if near else "write provider/model"
+        what = f"{shown(text)} is" if shown(text) else "this is"
+        problems.add(node, f"{what} neither a provider nor provider/model nor an alias; {hint}")
+        return None
