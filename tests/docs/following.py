@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tests.docs.pages import ROOT, Block
 from tests.e2e.processes import environment
 
@@ -68,6 +69,8 @@ class PageFollower:
             json.loads(block.code)
         elif block.language == "toml":
             tomllib.loads(block.code)
+        elif block.language == "yaml":
+            yaml.safe_load(block.code)
 
     def _write(self, block: Block) -> None:
         path = self._folder / block.said

@@ -7,7 +7,8 @@ An HTML comment directly above a block says what the tests do with it:
 ``<!-- file: PATH -->``        it is the content of that file, below the folder in which the page's commands run
 ``<!-- output -->``            it is what the block before it has printed; ``...`` stands for anything
 
-Any other block of ``sh`` or ``python`` is run. ``json`` and ``toml`` have to be valid, ``text`` is only shown.
+Any other block of ``sh`` or ``python`` is run. ``json``, ``toml`` and ``yaml`` have to be valid, ``text`` is only
+shown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["LANGUAGES", "PAGES", "ROOT", "Block", "blocks_of", "prose_of"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LANGUAGES = ("sh", "python", "json", "toml", "text")
+LANGUAGES = ("sh", "python", "json", "toml", "yaml", "text")
 
 #: All pages but the one that is generated whole.
 PAGES = [

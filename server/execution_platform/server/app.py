@@ -201,7 +201,7 @@ class App:
         routes = Routes(
             self.providers,
             self.circuits,
-            RetryBudgets(lambda: platform.current.retry_budget),
+            RetryBudgets(lambda: platform.current.retry_budget, metrics),
             Latencies(),
             metrics,
             self._logger,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from execution_platform.server.config.personas import RetryBudgetSettings
+from execution_platform.server.metrics import Metrics
 
 __all__ = ["RetryBudget", "RetryBudgets"]
 
@@ -24,11 +26,18 @@ class RetryBudget:
     Args:
         settings: the shares, and the span that is looked at.
         clock: seconds, monotonic.
+        on_denied: is told of each retry that is not paid for.
     """
 
-    def __init__(self, settings: RetryBudgetSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: RetryBudgetSettings,
+        clock: Callable[[], float] = time.monotonic,
+        on_denied: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._on_denied = on_denied
         #: Parts of the window: when it began, requests, answers, retries.
         self._parts: deque[list[float]] = deque()
 
@@ -46,6 +55,7 @@ class RetryBudget:
         requests, answers, retries = (sum(each[index] for each in self._parts) for index in (1, 2, 3))
         paid = self._settings.ratio * requests + self._settings.ratio_of_answers * answers
         if retries + 1 > max(paid, self._settings.least):
+            self._on_denied()
             return False
         part[3] += 1
         return True
@@ -65,10 +75,12 @@ class RetryBudgets:
 
     Args:
         settings: gives the settings that are in force.
+        metrics: count what the budgets deny.
     """
 
-    def __init__(self, settings: Callable[[], RetryBudgetSettings]) -> None:
+    def __init__(self, settings: Callable[[], RetryBudgetSettings], metrics: Metrics) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._budgets: dict[str, tuple[RetryBudgetSettings, RetryBudget]] = {}
 
     def of(self, provider: str) -> RetryBudget:
@@ -76,5 +88,8 @@ class RetryBudgets:
         settings = self._settings()
         known = self._budgets.get(provider)
         if known is None or known[0] != settings:
-            known = self._budgets[provider] = (settings, RetryBudget(settings))
+            known = self._budgets[provider] = (
+                settings,
+                RetryBudget(settings, on_denied=partial(self._metrics.retry_denied, provider)),
+            )
         return known[1]
