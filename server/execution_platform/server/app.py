@@ -20,6 +20,7 @@ from execution_platform.adapters.registry import Registry
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.pipeline import ChatPipeline
 from execution_platform.server.config.load import Configuration, ConfigurationError
+from execution_platform.server.config.reloading import Reloading
 from execution_platform.server.config.settings import Settings
 from execution_platform.server.listening import ListenError, check_address, check_socket
 from execution_platform.server.metrics import Metrics
@@ -79,6 +80,7 @@ class App:
         self.address = settings.listen
         self.metrics_endpoint = MetricsEndpoint(settings.metrics_listen) if settings.metrics_listen else None
         self.metrics = self._make_metrics()
+        self.reloading = Reloading(self._platform, self.metrics, logger, watch=settings.config_watch)
         self.shared: SharedState | None = None
         if settings.redis_url.get_secret_value():
             self.shared = SharedState(settings.redis_url, settings.redis_prefix, self.metrics, logger)
@@ -111,9 +113,23 @@ class App:
         self._logger.info("serving", address=self.address, default_provider=self.router.default_provider())
         self.ready.set()
         try:
-            yield self
+            async with self._configuration_kept():
+                yield self
         finally:
             await self.shut_down()
+
+    @contextlib.asynccontextmanager
+    async def _configuration_kept(self) -> AsyncIterator[None]:
+        """Keep the configuration as its files are while the context is entered."""
+        if not self._platform.files:
+            yield
+            return
+        task = asyncio.create_task(self.reloading.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task], timeout=_CLOSE_SECONDS)
 
     async def run(self) -> bool:
         """Serve until SIGTERM, SIGINT or :meth:`stop`. A second signal ends the process at once.
@@ -124,6 +140,8 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        if self._platform.files:
+            loop.add_signal_handler(signal.SIGHUP, self.reloading.ask)
         async with self.serving():
             await self._stopping.wait()
         return not self.admission.ended

@@ -16,7 +16,7 @@ from execution_platform.server.app import App
 from execution_platform.server.config.load import Configuration, ConfigurationError, load
 from execution_platform.server.listening import ListenError, check_address
 from execution_platform.server.telemetry import HoldingLogger, Logger, make_logger
-from execution_platform.server.workers import Workers, reserved_port, stop_with_parent
+from execution_platform.server.workers import Workers, listen_to_parent, reserved_port
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_FAILURE", "EXIT_OK", "ServeOptions", "serve"]
 
@@ -88,10 +88,11 @@ def _warn(logger: Logger, configuration: Configuration, registry: Registry) -> N
 async def _serve_one(
     configuration: Configuration, registry: Registry, options: ServeOptions, logger: Logger, *, share_port: bool
 ) -> int:
-    if share_port:
-        stop_with_parent()
     if options.first_chat is None:
-        await App(configuration, registry, logger, share_port=share_port).run()
+        app = App(configuration, registry, logger, share_port=share_port)
+        if share_port:
+            listen_to_parent(app.reloading.ask)
+        await app.run()
         return EXIT_OK
     holding = HoldingLogger(logger)
     app = App(configuration, registry, holding, share_port=share_port)
@@ -137,7 +138,7 @@ async def _serve_workers(
             logger,
             hopeless=EXIT_CONFIGURATION,
         )
-        return await workers.run()
+        return await workers.run(reloads=bool(configuration.platform.files))
 
 
 def _metrics_address(listen: str, number: int) -> str:

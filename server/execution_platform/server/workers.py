@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from execution_platform.server.listening import check_address, family_of
 from execution_platform.server.telemetry import Logger
 
-__all__ = ["Workers", "reserved_port", "stop_with_parent"]
+__all__ = ["Workers", "listen_to_parent", "reserved_port"]
 
 #: Seconds before a worker that died is started again, so that one that cannot live does not eat the machine.
 _RESTART_SECONDS = 1.0
@@ -43,13 +43,18 @@ def reserved_port(listen: str) -> Iterator[str]:
         yield f"{listen.rpartition(':')[0]}:{port}"
 
 
-def stop_with_parent() -> None:
-    """Take the parent's end for a signal to stop: it holds the other end of standard input, and writes nothing."""
+def listen_to_parent(reload: Callable[[], None]) -> None:
+    """Take the parent's end for a signal to stop, and what it writes for the wish that files are read anew.
+
+    It holds the other end of standard input. A signal would end a worker that does not handle it yet.
+    """
     loop = asyncio.get_running_loop()
     file = sys.stdin.fileno()
 
     def look() -> None:
-        if not os.read(file, 1024):
+        if os.read(file, 1024):
+            reload()
+        else:
             loop.remove_reader(file)
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -65,7 +70,7 @@ class Workers:
         environ: gives the environment of each, by its number from 0.
         drain_seconds: what a worker gets to finish its chats.
         logger: for what happens to workers.
-        hopeless: exit status of a worker after which another one would end the same way.
+        hopeless: exit status of a first worker after which another one would end the same way.
     """
 
     def __init__(
@@ -85,9 +90,13 @@ class Workers:
         self._logger = logger
         self._hopeless = hopeless
         self._stopping = asyncio.Event()
+        self._running: set[asyncio.subprocess.Process] = set()
 
-    async def run(self) -> int:
+    async def run(self, *, reloads: bool = False) -> int:
         """Run the workers until SIGTERM or SIGINT. A second signal ends the process, and with it the workers, at once.
+
+        Args:
+            reloads: hand SIGHUP on to the workers; else it ends the process as ever.
 
         Returns:
             The exit status: 0 if every worker ended well.
@@ -95,6 +104,8 @@ class Workers:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        if reloads:
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
         statuses = await asyncio.gather(*(self._keep(number) for number in range(self._count)))
         return max(statuses)
 
@@ -105,8 +116,14 @@ class Workers:
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
 
+    def _reload(self) -> None:
+        for process in self._running:
+            if process.stdin is not None and not process.stdin.is_closing():
+                process.stdin.write(b"\n")
+
     async def _keep(self, number: int) -> int:
         """Keep one worker running until told to stop. Returns its last exit status."""
+        is_first = True
         while True:
             # A session of its own: Ctrl-C is for the parent, and a worker would take the parent's word as its second.
             process = await asyncio.create_subprocess_exec(
@@ -119,14 +136,20 @@ class Workers:
                 start_new_session=True,
             )
             self._logger.info("worker_started", worker=number, pid=process.pid)
-            status = await self._wait(process)
+            self._running.add(process)
+            try:
+                status = await self._wait(process)
+            finally:
+                self._running.discard(process)
             if self._stopping.is_set():
                 # One that was told to end before it served knew no better way yet.
                 return 0 if status == -signal.SIGTERM else abs(status)
             self._logger.error("worker_died", worker=number, pid=process.pid, status=status)
-            if status == self._hopeless:
+            # Later it may be a file that somebody is mending: the other workers go on with what they have.
+            if status == self._hopeless and is_first:
                 self._stopping.set()
                 return status
+            is_first = False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _RESTART_SECONDS)
                 return abs(status)

@@ -13,6 +13,8 @@ from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec, Timeouts
+from execution_platform.server.config.known import KnownNames
+from execution_platform.server.config.read import PlatformError
 from execution_platform.server.config.settings import Settings
 from execution_platform.server.config.source import PlatformSource
 
@@ -77,9 +79,10 @@ def load(
     settings = _settings(values, problems)
     timeouts = Timeouts(connect=settings.provider_connect_seconds, read=settings.provider_read_seconds)
     providers = {spec.name: _provider(spec, values, timeouts, problems) for spec in specs}
-    if problems:
+    platform = _platform(settings, specs, problems)
+    if problems or platform is None:
         raise ConfigurationError(problems)
-    return Configuration(settings, providers, (*warnings, *_unread(values, specs)))
+    return Configuration(settings, providers, (*warnings, *_unread(values, specs), *platform.warnings), platform)
 
 
 def _merged(environ: Mapping[str, str], from_file: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
@@ -121,6 +124,18 @@ def _settings(values: Mapping[str, str], problems: list[str]) -> Settings:
             place = PREFIX + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
             problems.append(place + item["msg"].removeprefix("Value error, "))
         return Settings()
+
+
+def _platform(settings: Settings, specs: list[ProviderSpec], problems: list[str]) -> PlatformSource | None:
+    given = [(settings.config_path, False), (settings.persona_provider_map_path, True)]
+    try:
+        return PlatformSource(
+            files=[(path, only_personas) for path, only_personas in given if path],
+            known=KnownNames.of(specs, settings.model_aliases),
+        )
+    except PlatformError as error:
+        problems.extend(error.problems)
+        return None
 
 
 def _provider(spec: ProviderSpec, values: Mapping[str, str], timeouts: Timeouts, problems: list[str]) -> ProviderConfig:

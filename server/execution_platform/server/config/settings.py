@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from execution_platform.server.telemetry import LogFormat, LogLevel
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "Watch"]
+
+Watch = Literal["auto", "poll", "off"]
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+):(?P<port>\d{1,5})\Z")
 
@@ -51,6 +53,17 @@ class Settings(BaseModel):
     model_aliases: Annotated[dict[str, str], BeforeValidator(_aliases)] = Field(
         default_factory=dict,
         description="Further names of models: `fast=openai/gpt-5-mini,deep=anthropic/...` or a JSON object.",
+    )
+    config_path: str = Field(
+        default="", description="File of personas and routes, YAML or JSON: see personas.md. Empty: none."
+    )
+    persona_provider_map_path: str = Field(
+        default="", description="File of personas alone, YAML or JSON, read beside EP_CONFIG_PATH. Empty: none."
+    )
+    config_watch: Watch = Field(
+        default="auto",
+        description="How changes of these two are noticed: `auto`, by the system's notices and once a second by their "
+        "times; `poll`, by their times alone; `off`, by SIGHUP only.",
     )
     default_deadline_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Time for a call whose caller set no deadline."
