@@ -200,6 +200,7 @@ class App:
                 self.router,
                 self.admission,
                 self.circuits,
+                platform=self._platform,
                 version=metadata.version("execution-platform"),
                 started=self._started,
                 max_receive_bytes=settings.max_receive_bytes,

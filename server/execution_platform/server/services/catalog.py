@@ -20,6 +20,7 @@ from execution_platform.adapters.errors import (
 )
 from execution_platform.adapters.spi import ListsModels
 from execution_platform.server.chat.admission import Admission
+from execution_platform.server.config.source import PlatformSource, PlatformStatus
 from execution_platform.server.errors import InternalError
 from execution_platform.server.resilience.circuit import Circuit
 from execution_platform.server.resilience.circuits import Circuits
@@ -47,6 +48,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         router: aliases and the default.
         admission: whether the server drains, and how many chats run.
         circuits: which models are not asked now.
+        platform: personas and routes that are in force.
         version: the server's version.
         started: when the process started, seconds since the epoch.
         max_receive_bytes: largest message that the server takes.
@@ -60,6 +62,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         admission: Admission,
         circuits: Circuits,
         *,
+        platform: PlatformSource,
         version: str,
         started: float,
         max_receive_bytes: int,
@@ -69,6 +72,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._router = router
         self._admission = admission
         self._circuits = circuits
+        self._platform = platform
         self._version = version
         self._started = started
         self._max_receive_bytes = max_receive_bytes
@@ -173,6 +177,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             max_receive_bytes=self._max_receive_bytes,
             default_provider=default_provider,
             running_chats=self._admission.running,
+            configuration=_configuration(self._platform.status),
         )
 
     def _provider(self, name: str) -> catalog_pb2.Provider:
@@ -255,6 +260,20 @@ def _circuit(circuit: Circuit) -> catalog_pb2.ModelCircuit:
     if told.state == catalog_pb2.CIRCUIT_STATE_OPEN:
         told.probe_time.CopyFrom(_timestamp(time.time() + circuit.wait()))
     return told
+
+
+def _configuration(status: PlatformStatus | None) -> catalog_pb2.ConfigurationStatus | None:
+    if status is None:
+        return None
+    last_reload = status.last_reload_time
+    return catalog_pb2.ConfigurationStatus(
+        files=status.files,
+        loaded_time=_timestamp(status.loaded_time),
+        digest=status.digest,
+        personas=status.personas,
+        last_reload_time=None if last_reload is None else _timestamp(last_reload),
+        problems=status.problems,
+    )
 
 
 def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
