@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.server.conftest import Serve, Served, chat_request, details_of, failed_stream, user
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.server.chat.validation import check_chat
+from execution_platform.server.chat.validation import check_chat, check_tool_choice
 from execution_platform.v1 import chat_pb2, content_pb2
 
 Change = Callable[[chat_pb2.ChatRequest], object]
@@ -85,12 +85,35 @@ BROKEN: dict[str, Change] = {
     "provider_options[0].provider": lambda r: r.provider_options.add(options_json="{}"),
     "provider_options[0].options_json": lambda r: r.provider_options.add(provider="openai", options_json="nope"),
     "unsupported_options": lambda r: setattr(r, "unsupported_options", 9),
+    "routing.fallback_models": lambda r: r.routing.fallback_models.extend(["a"] * 17),
+    "routing.fallback_models[1]": lambda r: r.routing.fallback_models.extend(["a", ""]),
+    "routing.fallback_models[0]": lambda r: r.routing.fallback_models.append("m" * 513),
+    "routing.allowed_providers[0]": lambda r: r.routing.allowed_providers.append(""),
+    "routing.allowed_regions": lambda r: r.routing.allowed_regions.extend(["eu"] * 17),
+    "routing.first_token_timeout": lambda r: r.routing.first_token_timeout.SetInParent(),
+    "routing.idle_timeout": lambda r: r.routing.idle_timeout.FromSeconds(-1),
+    "routing.mid_stream": lambda r: setattr(r.routing, "mid_stream", 9),
+    "routing.required_capabilities[0]": lambda r: r.routing.required_capabilities.append(0),
+    "routing.required_capabilities[1]": lambda r: r.routing.required_capabilities.extend([1, 99]),
 }
+
+
+def check(request: chat_pb2.ChatRequest) -> None:
+    """Make both checks, as a chat without a persona passes them."""
+    check_chat(request)
+    check_tool_choice(request)
 
 
 def test_a_plain_request_is_valid() -> None:
     """The request that the broken ones are made from is valid itself."""
-    check_chat(chat_request())
+    check(chat_request())
+
+
+def test_a_route_is_explained_without_messages() -> None:
+    """Where nothing is said yet messages may be absent, and every other check holds."""
+    check_chat(chat_pb2.ChatRequest(), needs_messages=False)
+    with pytest.raises(InvalidRequestError, match="persona: "):
+        check_chat(chat_pb2.ChatRequest(persona="two words"), needs_messages=False)
 
 
 @pytest.mark.parametrize("field", BROKEN)
@@ -99,7 +122,7 @@ def test_refusal_names_the_field(field: str) -> None:
     request = chat_request()
     BROKEN[field](request)
     with pytest.raises(InvalidRequestError) as caught:
-        check_chat(request)
+        check(request)
     assert caught.value.field == field
     assert caught.value.message.startswith(f"{field}: ")
 

@@ -32,6 +32,7 @@ from execution_platform.server.resilience.shared_circuits import SharedCircuits
 from execution_platform.server.routing.known_names import KnownNames
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.planner import Planner
+from execution_platform.server.routing.prices import Prices
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
@@ -217,15 +218,16 @@ class App:
     def _make_pipeline(self) -> ChatPipeline:
         metrics = self.metrics
         platform = self._platform
+        latencies = Latencies()
         routes = Routes(
             self.providers,
             self.circuits,
             RetryBudgets(lambda: platform.current.retry_budget, metrics),
-            Latencies(),
+            latencies,
             metrics,
             self._logger,
         )
-        planner = Planner(self.router, lambda: platform.current)
+        planner = Planner(self.router, self.providers, lambda: platform.current, latencies, Prices(lambda: platform.current))
         return ChatPipeline(self.providers, planner, routes, self.admission, metrics, self._logger)
 
     def _bind(self, server: grpc.aio.Server) -> str:

@@ -16,7 +16,7 @@ from execution_platform.adapters.spi import Call, CountsTokens, Events
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.register import RequestRegister
 from execution_platform.server.chat.sequencing import ChatClock, Sequencer
-from execution_platform.server.chat.validation import check_chat
+from execution_platform.server.chat.validation import check_chat, check_tool_choice
 from execution_platform.server.errors import DeadlineExceededError, DrainingError, InternalError
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.journal import Journal
@@ -168,7 +168,8 @@ class ChatPipeline:
     async def count_tokens(self, request: chat_pb2.ChatRequest, *, timeout: float) -> chat_pb2.CountTokensResponse:
         """Count the input tokens of a chat. Raises AdapterError."""
         check_chat(request)
-        plan = self._planner.plan(request)
+        plan = self._planner.plan(request, request.request_id or str(uuid.uuid4()))
+        check_tool_choice(plan.request)
         leg = plan.legs[0]
         try:
             async with asyncio.timeout(timeout):
@@ -205,7 +206,7 @@ class ChatPipeline:
         try:
             async with scope:
                 with self._admission.endable(scope), self._register.running(run.request):
-                    await self._attempts(run, send)
+                    await self._attempts(run, send, scope)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -215,9 +216,13 @@ class ChatPipeline:
                 raise DrainingError("the server ended before the chat did", retry_after=1.0) from None
             raise DeadlineExceededError(f"the chat took longer than its {run.timeout:g} s") from None
 
-    async def _attempts(self, run: _Run, send: Send) -> None:
+    async def _attempts(self, run: _Run, send: Send, scope: asyncio.Timeout) -> None:
         check_chat(run.request)
-        run.plan = plan = self._planner.plan(run.request)
+        run.plan = plan = self._planner.plan(run.request, run.request_id)
+        check_tool_choice(plan.request)
+        if plan.total is not None and plan.total < run.timeout:
+            run.timeout = plan.total
+            scope.reschedule(asyncio.get_running_loop().time() + run.clock.arrived + plan.total - time.monotonic())
         run.sequencer = sequencer = Sequencer(run.request_id, plan, run.journal, run.clock)
         deadline = run.clock.arrived + run.timeout
         call = Call(plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout)

@@ -13,9 +13,9 @@ from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.v1 import chat_pb2, content_pb2
+from execution_platform.v1 import capability_pb2, chat_pb2, content_pb2
 
-__all__ = ["check_chat"]
+__all__ = ["check_chat", "check_tool_choice"]
 
 _PERSONA = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
@@ -23,6 +23,10 @@ _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _MAX_LABELS = 32
 _MAX_LABEL_CHARACTERS = 128
 _MAX_DEPTH = 8
+
+#: Most entries of a list of ChatRequest.routing.
+_MAX_ROUTES = 16
+_MAX_NAME_CHARACTERS = 512
 
 #: Sampling fields with their smallest and largest value, both allowed.
 _SAMPLING_RANGES = {
@@ -36,8 +40,12 @@ _SAMPLING_RANGES = {
 }
 
 
-def check_chat(request: chat_pb2.ChatRequest) -> None:
-    """Check a request.
+def check_chat(request: chat_pb2.ChatRequest, *, needs_messages: bool = True) -> None:
+    """Check a request, but for its choice of a tool, which may be one that the persona brings.
+
+    Args:
+        request: the request.
+        needs_messages: refuse a chat in which nothing is said.
 
     Raises:
         InvalidRequestError: a field is wrong; the error's ``field`` is its path.
@@ -46,17 +54,40 @@ def check_chat(request: chat_pb2.ChatRequest) -> None:
     _check_identity(request)
     for index, block in enumerate(request.system):
         _check_block(block, f"system[{index}]", _MAX_DEPTH)
+    if needs_messages and not request.messages:
+        _refuse("messages", "must hold at least one message")
     _check_messages(request)
     _check_tools(request)
     _check_sampling(request.sampling)
     _check_output(request)
     _check_context(request.context)
     _check_cache(request)
+    _check_routing(request.routing)
     for index, options in enumerate(request.provider_options):
         path = f"provider_options[{index}]"
         if not options.provider:
             _refuse(f"{path}.provider", "name the provider that the options are for")
         _check_json(options.options_json, f"{path}.options_json", needs_object=True, required=True)
+
+
+def check_tool_choice(request: chat_pb2.ChatRequest) -> None:
+    """Check that a request chooses among the tools that it has.
+
+    Raises:
+        InvalidRequestError: it does not; the error's ``field`` is the path.
+    """
+    choice = request.tool_choice
+    if choice.mode == chat_pb2.TOOL_CHOICE_MODE_NAMED and not choice.name:
+        _refuse("tool_choice.name", "must name the tool for NAMED")
+    if choice.mode == chat_pb2.TOOL_CHOICE_MODE_REQUIRED and not request.tools:
+        _refuse("tool_choice.mode", "REQUIRED needs at least one tool in tools")
+    wanted = [choice.name] if choice.mode == chat_pb2.TOOL_CHOICE_MODE_NAMED else list(choice.allowed_names)
+    if not wanted or any(tool.WhichOneof("tool") != "function" for tool in request.tools):
+        return  # tools of providers and MCP servers bring names that only the provider knows
+    names = {tool.function.name for tool in request.tools}
+    for name in wanted:
+        if name not in names:
+            _refuse("tool_choice", f"names {name!r}, which is not in tools")
 
 
 def _refuse(field: str, why: str) -> None:
@@ -78,8 +109,6 @@ def _check_identity(request: chat_pb2.ChatRequest) -> None:
 
 
 def _check_messages(request: chat_pb2.ChatRequest) -> None:
-    if not request.messages:
-        _refuse("messages", "must hold at least one message")
     for index, message in enumerate(request.messages):
         path = f"messages[{index}]"
         if message.role == content_pb2.ROLE_UNSPECIFIED:
@@ -146,7 +175,6 @@ def _check_tools(request: chat_pb2.ChatRequest) -> None:
         _check_json(tool.provider_options_json, f"{path}.provider_options_json", needs_object=True)
         if tool.HasField("cache_hint"):
             _check_duration(tool.cache_hint.ttl, f"{path}.cache_hint.ttl")
-    _check_tool_choice(request, names)
 
 
 def _check_tool(tool: chat_pb2.Tool, path: str) -> str:
@@ -167,20 +195,6 @@ def _check_tool(tool: chat_pb2.Tool, path: str) -> str:
         _refuse(f"{path}.mcp_server.name", "must be set")
     _check_json(tool.mcp_server.config_json, f"{path}.mcp_server.config_json", needs_object=True)
     return ""
-
-
-def _check_tool_choice(request: chat_pb2.ChatRequest, names: set[str]) -> None:
-    choice = request.tool_choice
-    if choice.mode == chat_pb2.TOOL_CHOICE_MODE_NAMED and not choice.name:
-        _refuse("tool_choice.name", "must name the tool for NAMED")
-    if choice.mode == chat_pb2.TOOL_CHOICE_MODE_REQUIRED and not request.tools:
-        _refuse("tool_choice.mode", "REQUIRED needs at least one tool in tools")
-    wanted = [choice.name] if choice.mode == chat_pb2.TOOL_CHOICE_MODE_NAMED else list(choice.allowed_names)
-    offered = [tool for tool in request.tools if tool.WhichOneof("tool") != "function"]
-    for name in wanted:
-        # Tools of providers and MCP servers bring names that only the provider knows.
-        if name not in names and not offered:
-            _refuse("tool_choice", f"names {name!r}, which is not in tools")
 
 
 def _check_sampling(sampling: chat_pb2.Sampling) -> None:
@@ -223,6 +237,29 @@ def _check_context(context: chat_pb2.CallContext) -> None:
 def _check_cache(request: chat_pb2.ChatRequest) -> None:
     if request.cache.HasField("ttl"):
         _check_duration(request.cache.ttl, "cache.ttl")
+
+
+def _check_routing(routing: chat_pb2.Routing) -> None:
+    for name in ("fallback_models", "allowed_providers", "allowed_regions"):
+        values = getattr(routing, name)
+        if len(values) > _MAX_ROUTES:
+            _refuse(f"routing.{name}", f"holds more than {_MAX_ROUTES} names")
+        for index, value in enumerate(values):
+            if not 0 < len(value) <= _MAX_NAME_CHARACTERS:
+                _refuse(f"routing.{name}[{index}]", f"must have 1 to {_MAX_NAME_CHARACTERS} characters")
+    if routing.HasField("first_token_timeout"):
+        _check_time(routing.first_token_timeout, "routing.first_token_timeout")
+    if routing.HasField("idle_timeout"):
+        _check_time(routing.idle_timeout, "routing.idle_timeout")
+    for index, capability in enumerate(routing.required_capabilities):
+        if capability == capability_pb2.CAPABILITY_UNSPECIFIED:
+            _refuse(f"routing.required_capabilities[{index}]", "must be a capability such as CAPABILITY_TOOLS")
+
+
+def _check_time(duration: duration_pb2.Duration, path: str) -> None:
+    _check_duration(duration, path)
+    if not duration.seconds and not duration.nanos:
+        _refuse(path, "must be above 0")
 
 
 def _check_duration(duration: duration_pb2.Duration, path: str) -> None:

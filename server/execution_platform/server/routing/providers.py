@@ -127,12 +127,16 @@ class Providers:
 
     def automatic(self) -> str | None:
         """Return the provider to use when nothing is named: the first by rank that can be used."""
+        return next(iter(self.ranked()), None)
+
+    def ranked(self) -> list[str]:
+        """Return the providers that may be used when nothing is named and that can be used, by rank."""
         ranked = [
             (entry.spec.automatic_rank, name)
             for name, entry in self._entries.items()
             if entry.spec.automatic_rank is not None and not self.missing(name)
         ]
-        return min(ranked)[1] if ranked else None
+        return [name for _, name in sorted(ranked)]
 
     def adapter(self, name: str) -> Adapter:
         """Return a provider's adapter.

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from execution_platform.adapters.errors import ModelNotFoundError, NotConfiguredError
+from execution_platform.adapters.errors import AdapterError, ModelNotFoundError, NotConfiguredError
 from execution_platform.server.routing.providers import Providers
 from execution_platform.v1 import chat_pb2
 
@@ -46,8 +46,12 @@ class Router:
             return self.resolve(self._default_model).provider
         return self._providers.automatic() or ""
 
-    def resolve(self, model: str) -> Target:
+    def resolve(self, model: str, field: str = "model") -> Target:
         """Resolve what a request names as its model.
+
+        Args:
+            model: ``provider/model``, an alias, a provider's name, or nothing.
+            field: path of the request's field, for errors.
 
         Raises:
             ProviderNotFoundError: it names a provider that is not known.
@@ -58,15 +62,37 @@ class Router:
             return self._choose()
         model = self._aliases.get(model, model)
         provider, slash, name = model.partition("/")
-        if slash:
-            self._providers.spec(provider)
-            return Target(provider, name) if name else self._default_of(provider)
-        if self._providers.knows(model):
-            return self._default_of(model)
+        try:
+            if slash:
+                self._providers.spec(provider)
+                return Target(provider, name) if name else self._default_of(provider, field)
+            if self._providers.knows(model) or self._providers.is_not_installed(model):
+                return self._default_of(model, field)
+        except AdapterError as error:
+            error.field = field
+            raise
         raise ModelNotFoundError(
-            f"model: {model!r} is neither provider/model, nor an alias, nor a provider{self._suggestion(model)}",
-            field="model",
+            f"{field}: {model!r} is neither provider/model, nor an alias, nor a provider{self._suggestion(model)}",
+            field=field,
         )
+
+    def next_automatic(self, chosen: str) -> list[Target]:
+        """Return what follows when a provider was chosen by the credentials that are there: the others that have some.
+
+        Those that need none, such as `scripted`, never answer in place of one that was to be paid for.
+        """
+        return [
+            self._default_of(name)
+            for name in self._providers.ranked()
+            if name != chosen and self._has_credentials(name) and self._providers.spec(name).default_model
+        ]
+
+    def is_automatic(self) -> bool:
+        """Return whether the credentials decide where no model is named, rather than EP_DEFAULT_MODEL."""
+        return not self._default_model
+
+    def _has_credentials(self, name: str) -> bool:
+        return self._providers.spec(name).needs_key or self._providers.config(name).api_key is not None
 
     def _choose(self) -> Target:
         if self._default_model:
@@ -81,7 +107,7 @@ class Router:
             )
         target = self._default_of(provider)
         why = "the request names no model; this is the first provider that has what it needs"
-        if not self._providers.spec(provider).needs_key and self._providers.config(provider).api_key is None:
+        if not self._has_credentials(provider):
             why = "the request names no model and no provider's key is set; this one runs without"
         return self._told(target, why)
 
@@ -93,11 +119,11 @@ class Router:
         )
         return Target(target.provider, target.model, notice)
 
-    def _default_of(self, provider: str) -> Target:
+    def _default_of(self, provider: str, field: str = "model") -> Target:
         spec = self._providers.spec(provider)
         if not spec.default_model:
             raise ModelNotFoundError(
-                f"model: {provider} has no default model; name one as {provider}/model", field="model"
+                f"{field}: {provider} has no default model; name one as {provider}/model", field=field
             )
         return Target(provider, spec.default_model)
 
