@@ -75,7 +75,16 @@ class Settings(BaseModel):
         default=15.0, gt=0, le=3_600, description="Silence after which a stream tells that it lives."
     )
     max_concurrent_chats: int = Field(
-        default=1_000, ge=1, le=1_000_000, description="Chats that one process runs at once; more are refused at once."
+        default=1_000, ge=1, le=1_000_000, description="Chats that one process runs at once."
+    )
+    admission_queue: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="Chats that wait for a place when all are taken; more are refused at once. 0: none waits.",
+    )
+    admission_wait_seconds: float = Field(
+        default=1.0, gt=0, le=600, description="Longest wait for a place; who would wait longer is refused at once."
     )
     max_receive_bytes: int = Field(
         default=32 * 1024 * 1024, ge=64 * 1024, le=2**31 - 1, description="Largest message that the server takes."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from typing import Any, NoReturn
@@ -13,7 +14,7 @@ from execution_platform.adapters.errors import AdapterError
 from execution_platform.server.chat.pipeline import ChatFailedError
 from execution_platform.server.status import RpcFailure, error_detail, failure_of
 
-__all__ = ["CONTRACT_VERSION", "abort", "begin", "request_id_of", "time_left", "trace_id_of"]
+__all__ = ["CONTRACT_VERSION", "abort", "begin", "caller_of", "request_id_of", "time_left", "trace_id_of"]
 
 #: Version of execution_platform.v1 as this server serves it: rises with each compatible addition.
 CONTRACT_VERSION = "1.1"
@@ -45,6 +46,16 @@ def trace_id_of(context: Context) -> str:
     return ""
 
 
+def caller_of(context: Context) -> str:
+    """Return who calls: the SHA-256 digest, in hex, of the bearer token in ``authorization``; empty: there is none."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str):
+            scheme, _, token = value.partition(" ")
+            if scheme.lower() == "bearer" and token.strip():
+                return hashlib.sha256(token.strip().encode()).hexdigest()
+    return ""
+
+
 async def begin(context: Context, request_id: str) -> None:
     """Send the initial metadata, which also stops the channel's own retries."""
     # Metadata values are printable ASCII; an id that is not a UUID is refused right after.
@@ -68,11 +79,11 @@ async def abort(
 
 
 def _failure(error: AdapterError | ChatFailedError, request_id: str, within: str) -> RpcFailure:
-    attempt, after_output = 0, False
+    attempt, after_output, subject = 0, False, ""
     if isinstance(error, ChatFailedError):
-        detail, attempt, after_output = error.detail, error.attempt, error.after_output
+        detail, attempt, after_output, subject = error.detail, error.attempt, error.after_output, error.subject
     else:
         detail = error_detail(error)
     if within and detail.field:
         detail.field = f"{within}.{detail.field}"
-    return failure_of(detail, request_id, attempt=attempt, after_output=after_output)
+    return failure_of(detail, request_id, attempt=attempt, after_output=after_output, subject=subject)

@@ -8,7 +8,7 @@ import grpc.aio
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.client.fold import Fold
 from execution_platform.server.chat.pipeline import CallerGoneError, ChatFailedError, ChatPipeline
-from execution_platform.server.services.call import abort, begin, request_id_of, time_left, trace_id_of
+from execution_platform.server.services.call import abort, begin, caller_of, request_id_of, time_left, trace_id_of
 from execution_platform.server.services.stream import ResponseStream
 from execution_platform.v1 import chat_pb2, chat_pb2_grpc
 
@@ -41,12 +41,18 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         request_id = request_id_of(request.request_id)
         timeout = time_left(context, self._default_deadline)
         try:
-            with self._pipeline.admit():
+            async with self._pipeline.admitted(timeout) as clock:
                 await begin(context, request_id)
                 stream = ResponseStream(context.write, self._heartbeat)
                 try:
                     await self._pipeline.run(
-                        request, request_id, stream.send, timeout=timeout, trace_id=trace_id_of(context)
+                        request,
+                        request_id,
+                        stream.send,
+                        clock=clock,
+                        timeout=timeout,
+                        trace_id=trace_id_of(context),
+                        caller=caller_of(context),
                     )
                 finally:
                     await stream.aclose()
@@ -70,10 +76,17 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
             fold.add_all(events)
 
         try:
-            with self._pipeline.admit():
+            async with self._pipeline.admitted(timeout) as clock:
                 await begin(context, request_id)
                 await self._pipeline.run(
-                    request.chat, request_id, take, timeout=timeout, unary=True, trace_id=trace_id_of(context)
+                    request.chat,
+                    request_id,
+                    take,
+                    clock=clock,
+                    timeout=timeout,
+                    unary=True,
+                    trace_id=trace_id_of(context),
+                    caller=caller_of(context),
                 )
         except (AdapterError, ChatFailedError) as error:
             await abort(context, error, request_id, within="chat")

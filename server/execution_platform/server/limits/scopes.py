@@ -1,4 +1,4 @@
-"""Who calls, as far as limits go: the credential, its tenant, and the scopes that a chat of theirs falls under."""
+"""Whose limits a chat falls under: its persona's, its tenant's, its credential's, and those of who is asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from execution_platform.server.config.personas import LimitSettings, PlatformConfiguration
 from execution_platform.server.limits.limiter import Scope
 
-__all__ = ["DEFAULT_TENANT", "Callers"]
+__all__ = ["DEFAULT_TENANT", "Scopes"]
 
 #: The tenant of credentials that are no tenant's.
 DEFAULT_TENANT = "default"
@@ -16,8 +16,8 @@ DEFAULT_TENANT = "default"
 _NONE = "-"
 
 
-class Callers:
-    """Knows tenants by the digests of their keys.
+class Scopes:
+    """Knows tenants by the digests of their keys, and everybody's limits.
 
     Args:
         configuration: gives the configuration in force.
@@ -42,8 +42,13 @@ class Callers:
             self._indexed = configuration
         return self._tenants.get(caller, DEFAULT_TENANT)
 
-    def scopes(self, caller: str, persona: str, limits: LimitSettings) -> list[Scope]:
-        """Return whose limits a chat falls under: its persona's, its tenant's and its credential's.
+    def of_provider(self, provider: str) -> Scope:
+        """Return a provider's limits."""
+        settings = self._configuration().providers.get(provider)
+        return Scope("provider", provider, LimitSettings() if settings is None else settings.limits)
+
+    def of_chat(self, caller: str, persona: str, limits: LimitSettings) -> list[Scope]:
+        """Return whose limits a chat falls under, as far as they have any.
 
         Chats without a credential share one place among the credentials: leaving it out shall not free anybody.
 
