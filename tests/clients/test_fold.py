@@ -125,6 +125,27 @@ def test_all_that_is_beside_the_message_is_kept() -> None:
     assert (fold.done, fold.usage) == (True, used())
 
 
+def test_void_blocks_are_gone() -> None:
+    """After a RESTART, and after a second one, message and log probabilities tell the new blocks alone, whole."""
+    token = content_pb2.TokenLogprob(token="t", logprob=-1.0)
+    fold = Fold()
+    fold.add(started())
+    for restart, pieces in enumerate((("ol", "d"), ("old", "er"), ("ne", "w"))):
+        block = Block(index=2 * restart, thinking=content_pb2.ThinkingBlock(text="hm"))
+        fold.add_all([opened(block), opened(Block(index=2 * restart + 1, text=content_pb2.TextBlock()))])
+        for piece in pieces:
+            delta = Delta(index=2 * restart + 1, text=piece, logprobs=[token])
+            fold.add(chat_pb2.ChatEvent(block_delta=delta))
+        void = [0, 1] if restart == 0 else [2, 3]
+        if restart < 2:
+            fold.add(chat_pb2.ChatEvent(route_changed=chat_pb2.RouteChanged(void_blocks=void)))
+            assert (fold.text, len(fold.response.message.content)) == ("", 0)
+    assert fold.text == "new"
+    assert [block.index for block in fold.response.message.content] == [4, 5]
+    assert [(each.index, len(each.tokens)) for each in fold.response.logprobs] == [(5, 2)]
+    assert len(fold.response.route_changes) == 2
+
+
 def test_a_failure_ends_the_fold() -> None:
     """After `failed` the fold is done and tells the usage of the failure."""
     fold = Fold()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,8 +16,9 @@ __all__ = ["Fold"]
 class Fold:
     """Takes the events of one chat in order and keeps what they add up to.
 
-    The rule is the contract's: a block is what `block_started` held with its deltas appended. Unknown events
-    and deltas are passed over, so that an older client reads a newer server.
+    The rule is the contract's: a block is what `block_started` held with its deltas appended, and blocks that
+    `route_changed` declares void are gone. Unknown events and deltas are passed over, so that an older client reads
+    a newer server.
 
     Taking an event costs the same however long the answer is; `response` and `text` join what has come since they
     were last read.
@@ -35,6 +37,8 @@ class Fold:
         self._growing: dict[tuple[int, str], _Growing] = {}
         # Pieces of metadata, by block; None: the answer's.
         self._metadata: dict[int | None, list[str]] = {}
+        # Indexes of the blocks that are gone, in order: the others have moved up.
+        self._void: list[int] = []
 
     @property
     def response(self) -> chat_pb2.CompleteChatResponse:
@@ -86,6 +90,7 @@ class Fold:
                 self._last_usage = event.usage_updated
             case "route_changed":
                 self._response.route_changes.append(event.route_changed)
+                self._take_out(event.route_changed.void_blocks)
             case "notice":
                 self._response.notices.append(event.notice)
             case "provider_event":
@@ -103,8 +108,22 @@ class Fold:
             case _:
                 pass
 
+    def _block(self, index: int) -> content_pb2.ContentBlock:
+        return self._response.message.content[index - bisect_left(self._void, index)]
+
+    def _take_out(self, void: Iterable[int]) -> None:
+        gone = set(void).difference(self._void)
+        self._join()
+        content, logprobs = self._response.message.content, self._response.logprobs
+        for index in sorted(gone, reverse=True):
+            del content[index - bisect_left(self._void, index)]
+            self._logprobs.pop(index, None)
+        for at in reversed([at for at, each in enumerate(logprobs) if each.index in gone]):
+            del logprobs[at]
+        self._void = sorted({*self._void, *gone})
+
     def _append(self, delta: chat_pb2.BlockDelta) -> None:
-        block = self._response.message.content[delta.index]
+        block = self._block(delta.index)
         match delta.WhichOneof("delta"):
             case "text":
                 self._grow(delta.index, block.text, "text", delta.text)
@@ -159,7 +178,7 @@ class Fold:
         if stopped.HasField("provider_metadata_json"):
             pieces = [stopped.provider_metadata_json]
         if pieces is not None:
-            self._response.message.content[stopped.index].provider_metadata_json = "".join(pieces)
+            self._block(stopped.index).provider_metadata_json = "".join(pieces)
 
     def _add_logprobs(self, delta: chat_pb2.BlockDelta) -> None:
         tokens = self._logprobs.get(delta.index)
