@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from execution_platform.client.cli import build_app
+from execution_platform.client.cli_routes import personas_group
+from execution_platform.server.personas_command import add_commands
 from execution_platform.server.serve import ServeOptions, serve
 
 __all__ = ["main"]
@@ -54,7 +56,9 @@ def serve_command(
 
 def main() -> None:
     """Run the command line."""
-    app = build_app()
+    personas = personas_group()
+    add_commands(personas)
+    app = build_app(personas)
     app.command("serve")(serve_command)
     app()
 

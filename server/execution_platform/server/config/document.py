@@ -38,7 +38,7 @@ def parse(file: str, data: bytes, problems: Problems) -> Node | None:
     Returns:
         What it says; None: it cannot be read.
     """
-    top = Place(file, 1, 1)
+    top = Place(file, 0, 0)
     if len(data) > MOST_BYTES:
         problems.at(top, "", f"is larger than {MOST_BYTES // 2**20} MiB")
         return None
@@ -81,7 +81,7 @@ class _Tree:
             return self._node(raw, "")
         except _TooMuchError:
             message = f"holds more than {_MOST_VALUES} values, or more than {MOST_LEVELS} levels, with its aliases"
-            self._problems.at(Place(self._file, 1, 1), "", message)
+            self._problems.at(Place(self._file, 0, 0), "", message)
             return None
 
     def _place(self, raw: Raw) -> Place:

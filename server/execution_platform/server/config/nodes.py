@@ -36,14 +36,14 @@ _LISTED = 40
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something was written: file as it was named, line and column from 1."""
+    """Where something was written: file as it was named, line and column from 1; line 0: the file as a whole."""
 
     file: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 __all__ = [
     "Breaker",
@@ -48,8 +48,21 @@ def _seconds(value: Any) -> Any:
     return float(match["number"]) * _UNITS[match["unit"] or "s"]
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    Field(gt=0, le=86_400),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 86_400},
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h)?\s*$"},
+            ]
+        }
+    ),
+]
 Count = Annotated[int, Field(ge=1, le=10**12)]
+Label = Annotated[str, Field(max_length=128)]
 
 
 class Strategy(StrEnum):
@@ -152,30 +165,50 @@ class Hedging(_Model):
 class SamplingSettings(_Model):
     """Defaults of ChatRequest.sampling."""
 
-    max_output_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop_sequences: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    max_output_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        default=None, description="Most tokens of an answer."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        default=None, description="How far the choice of words is left to chance."
+    )
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Only the likeliest tokens that have this probability together."
+    )
+    top_k: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        default=None, description="Only this many of the likeliest tokens."
+    )
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        default=None, description="Against tokens, the more the oftener they have come."
+    )
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        default=None, description="Against tokens that have come at all."
+    )
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = Field(
+        default=None, description="The same seed gives the same answer, as far as the provider can."
+    )
+    stop_sequences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="An answer ends before any of these."
+    )
 
 
 class ReasoningSettings(_Model):
     """Defaults of ChatRequest.reasoning."""
 
-    enabled: bool | None = None
-    effort: str = ""
-    budget_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
-    display: Literal["", "omitted", "summary", "concise_summary", "detailed_summary"] = ""
+    enabled: bool | None = Field(default=None, description="Whether the model reasons. Null: as it does by itself.")
+    effort: str = Field(default="", description="How hard, in the provider's word, such as `low`.")
+    budget_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        default=None, description="Most tokens of reasoning."
+    )
+    display: Literal["", "omitted", "summary", "concise_summary", "detailed_summary"] = Field(
+        default="", description="What is shown of it. Empty: what the provider shows by itself."
+    )
 
 
 class ToolSettings(_Model):
     """A tool of a persona. Only a name: its chats may use a tool of that name. With more: every chat is offered it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
-    description: str = ""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = Field(description="Its name.")
+    description: str = Field(default="", description="What it does, for the model.")
     parameters: dict[str, Any] | None = Field(default=None, description="JSON schema of the arguments.")
 
     @property
@@ -187,7 +220,7 @@ class ToolSettings(_Model):
 class PersonaSettings(_Model):
     """One persona."""
 
-    description: str = ""
+    description: str = Field(default="", description="What it is for.")
     provider: str = Field(default="", description="Who is asked. Empty: chosen by the credentials that are there.")
     model: str = Field(default="", description="Its model. Empty: the provider's default.")
     weight: Annotated[float, Field(ge=0, le=10**6)] = Field(
@@ -200,21 +233,35 @@ class PersonaSettings(_Model):
     )
     tools: tuple[ToolSettings, ...] = Field(default=(), description="Tools that its chats may use. Empty: all.")
     system_prompt: str = Field(default="", description="Comes before the instructions of the request.")
-    sampling: SamplingSettings = SamplingSettings()
-    reasoning: ReasoningSettings = ReasoningSettings()
-    service_tier: str = ""
+    sampling: SamplingSettings = Field(default=SamplingSettings(), description="Where the request leaves these open.")
+    reasoning: ReasoningSettings = Field(
+        default=ReasoningSettings(), description="Where the request leaves these open."
+    )
+    service_tier: str = Field(default="", description="Tier of service, where the request names none.")
     allowed_providers: tuple[str, ...] = Field(default=(), description="Who may be asked. Empty: all.")
     allowed_regions: tuple[str, ...] = Field(default=(), description="Regions that may be asked. Empty: all.")
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels that its chats carry.")
+    labels: Annotated[dict[Label, Label], Field(max_length=32)] = Field(
+        default_factory=dict, description="Labels that its chats carry."
+    )
     limits: LimitSettings = Field(
         default=LimitSettings(),
         description="What its chats may use. `tokens_per_min` and `cost_per_min` may also stand in `budget`.",
     )
-    timeouts: TimeoutSettings = TimeoutSettings()
-    retries: Retries = Retries()
-    hedging: Hedging | None = Field(default=None, description="Null: no second attempt beside a late one.")
-    mid_stream: MidStream = MidStream.NEVER
-    unsupported_options: Literal["drop", "reject"] | None = None
+    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long things may take.")
+    retries: Retries = Field(default=Retries(), description="When the same model is asked again.")
+    hedging: Hedging | None = Field(
+        default=None, description="A second attempt beside a late one; `{}`: with the defaults. Null: none."
+    )
+    mid_stream: MidStream = Field(
+        default=MidStream.NEVER,
+        description="What happens when an answer breaks off: it fails (`never`), the next one begins anew (`restart`), "
+        "or goes on from there (`continue`).",
+    )
+    unsupported_options: Literal["drop", "reject"] | None = Field(
+        default=None,
+        description="What happens to an option that the model lacks: it is left out with a notice, or the chat is "
+        "refused. Null: as the request says.",
+    )
     fallback_reason_tracking: bool = Field(
         default=True, description="Count the reason of each fallback of this persona in the metrics."
     )
@@ -241,8 +288,8 @@ class ModelFacts(_Model):
     """What is known here of a model, beside and before what the provider's own data says."""
 
     capabilities: frozenset[CapabilityName] | None = Field(default=None, description="All that it can do.")
-    context_window: Count | None = None
-    max_output_tokens: Count | None = None
+    context_window: Count | None = Field(default=None, description="Most tokens of prompt and answer together.")
+    max_output_tokens: Count | None = Field(default=None, description="Most tokens of an answer.")
     region: str = Field(default="", description="Region of this model, where it is not the provider's.")
     input_price: Annotated[Decimal, Field(ge=0)] | None = Field(
         default=None,
@@ -260,7 +307,7 @@ class Tenant(_Model):
     key_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field(
         default=(), description="SHA-256 digests, in hex, of the bearer tokens that are this tenant's."
     )
-    limits: LimitSettings = LimitSettings()
+    limits: LimitSettings = Field(default=LimitSettings(), description="What its chats may use together.")
 
 
 class RetryBudgetSettings(_Model):
@@ -279,11 +326,15 @@ class RetryBudgetSettings(_Model):
 class PlatformConfiguration(_Model):
     """The whole configuration of personas and routes. Empty: as if there were no file."""
 
-    version: Literal[1] = 1
-    personas: dict[str, PersonaSettings] = Field(default_factory=dict)
-    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
-    models: dict[str, ModelFacts] = Field(default_factory=dict, description="By `provider/model`.")
-    tenants: dict[str, Tenant] = Field(default_factory=dict)
+    version: Literal[1] = Field(default=1, description="Version of the file's format.")
+    personas: dict[str, PersonaSettings] = Field(default_factory=dict, description="The personas by name.")
+    providers: dict[str, ProviderSettings] = Field(
+        default_factory=dict, description="What the routes need to know of providers, by name."
+    )
+    models: dict[str, ModelFacts] = Field(
+        default_factory=dict, description="What is known of models here, by `provider/model`."
+    )
+    tenants: dict[str, Tenant] = Field(default_factory=dict, description="Who pays, by name.")
     default_tenant: LimitSettings = Field(
         default=LimitSettings(), description="Limits of chats whose credential is no tenant's."
     )
@@ -291,8 +342,10 @@ class PlatformConfiguration(_Model):
     defaults: PersonaSettings = Field(
         default=PersonaSettings(), description="What every persona, and a chat without one, begins with."
     )
-    breaker: Breaker = Breaker()
-    retry_budget: RetryBudgetSettings = RetryBudgetSettings()
+    breaker: Breaker = Field(default=Breaker(), description="When a provider's model is not asked for a while.")
+    retry_budget: RetryBudgetSettings = Field(
+        default=RetryBudgetSettings(), description="How much load retries may add to a provider."
+    )
 
     @field_validator("personas")
     @classmethod

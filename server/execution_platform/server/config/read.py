@@ -145,12 +145,14 @@ class _Reader:
     def _sections(self, content: Content) -> dict[str, Node]:
         """Return the sections of a file but its personas, which are kept."""
         if content.unread:
-            self._problems.at(Place(content.file, 1, 1), "", content.unread)
+            self._problems.at(Place(content.file, 0, 0), "", content.unread)
             return {}
         root = parse(content.file, content.data, self._problems)
         if root is None or (isinstance(root, Scalar) and root.kind == "null"):
             return {}
-        if not isinstance(root, Fields):
+        if isinstance(root, Fields):
+            root = root.without("$schema")  # which is for editors
+        else:
             self._problems.add(root, "must be a mapping, such as {architect: {provider: openai, model: gpt-4}}")
             return {}
         if not set(root.entries) & set(SECTIONS):

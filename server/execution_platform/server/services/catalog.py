@@ -36,6 +36,9 @@ __all__ = ["CatalogService"]
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1_000
 
+#: Problems of a configuration that are told; its check tells all.
+_MOST_PROBLEMS = 100
+
 #: Seconds that a provider may take to list its models.
 _LIST_SECONDS = 10.0
 
@@ -272,7 +275,7 @@ def _configuration(status: PlatformStatus | None) -> catalog_pb2.ConfigurationSt
         digest=status.digest,
         personas=status.personas,
         last_reload_time=None if last_reload is None else _timestamp(last_reload),
-        problems=status.problems,
+        problems=status.problems[:_MOST_PROBLEMS],
     )
 
 
