@@ -16,7 +16,7 @@ from tests.server.conftest import Serve, Served, chat_request, details_of, faile
 
 from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.server.chat.validation import check_chat, check_tool_choice
-from execution_platform.v1 import chat_pb2, content_pb2
+from execution_platform.v1 import capability_pb2, chat_pb2, content_pb2
 
 Change = Callable[[chat_pb2.ChatRequest], object]
 
@@ -93,8 +93,12 @@ BROKEN: dict[str, Change] = {
     "routing.first_token_timeout": lambda r: r.routing.first_token_timeout.SetInParent(),
     "routing.idle_timeout": lambda r: r.routing.idle_timeout.FromSeconds(-1),
     "routing.mid_stream": lambda r: setattr(r.routing, "mid_stream", 9),
-    "routing.required_capabilities[0]": lambda r: r.routing.required_capabilities.append(0),
-    "routing.required_capabilities[1]": lambda r: r.routing.required_capabilities.extend([1, 99]),
+    "routing.required_capabilities[0]": lambda r: r.routing.required_capabilities.append(
+        capability_pb2.CAPABILITY_UNSPECIFIED
+    ),
+    "routing.required_capabilities[1]": lambda r: r.routing.required_capabilities.extend(
+        [capability_pb2.CAPABILITY_TOOLS, 99]  # type: ignore[list-item]  # unknown on purpose
+    ),
 }
 
 

@@ -22,6 +22,11 @@ from execution_platform.server.chat.pipeline import ChatPipeline
 from execution_platform.server.config.load import Configuration, ConfigurationError
 from execution_platform.server.config.reloading import Reloading
 from execution_platform.server.config.settings import Settings
+from execution_platform.server.limits.estimates import Estimates
+from execution_platform.server.limits.limiter import Limiter
+from execution_platform.server.limits.limits import Limits
+from execution_platform.server.limits.scopes import Scopes
+from execution_platform.server.limits.throttles import Throttles
 from execution_platform.server.listening import ListenError, check_address, check_socket
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.metrics_endpoint import MetricsEndpoint
@@ -38,7 +43,9 @@ from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
 from execution_platform.server.services.guard import Guard
+from execution_platform.server.services.personas import Personas
 from execution_platform.server.services.reflection import add_reflection
+from execution_platform.server.services.routes import RouteExplainer
 from execution_platform.server.shared_state import SharedState
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
@@ -77,7 +84,9 @@ class App:
         self.ready = asyncio.Event()
         self.providers = Providers(registry, configuration.providers)
         self.router = Router(self.providers, settings.model_aliases, settings.default_model)
-        self.admission = Admission(settings.max_concurrent_chats)
+        self.admission = Admission(
+            settings.max_concurrent_chats, settings.admission_queue, settings.admission_wait_seconds
+        )
         self.address = settings.listen
         self.metrics_endpoint = MetricsEndpoint(settings.metrics_listen) if settings.metrics_listen else None
         self.metrics = self._make_metrics()
@@ -87,6 +96,17 @@ class App:
             self.shared = SharedState(settings.redis_url, settings.redis_prefix, self.metrics, logger)
         self.circuits = Circuits(lambda provider: breaker_of(self._platform.current, provider), self.metrics, logger)
         self._shared_circuits = None if self.shared is None else SharedCircuits(self.shared, self.circuits, logger)
+        self.prices = Prices(lambda: self._platform.current)
+        self.latencies = Latencies()
+        self.planner = Planner(
+            self.router, self.providers, lambda: self._platform.current, self.latencies, self.prices
+        )
+        self.limits = Limits(
+            Scopes(lambda: self._platform.current),
+            Limiter(self.metrics, self.shared),
+            Estimates(self.prices),
+            Throttles(),
+        )
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._check_routes()
@@ -201,7 +221,10 @@ class App:
                 self.router,
                 self.admission,
                 self.circuits,
+                self.limits.throttles,
                 platform=self._platform,
+                personas=Personas(self._platform, self.planner),
+                routes=RouteExplainer(self.planner, self.circuits, self.limits.throttles),
                 version=metadata.version("execution-platform"),
                 started=self._started,
                 max_receive_bytes=settings.max_receive_bytes,
@@ -218,17 +241,16 @@ class App:
     def _make_pipeline(self) -> ChatPipeline:
         metrics = self.metrics
         platform = self._platform
-        latencies = Latencies()
         routes = Routes(
             self.providers,
             self.circuits,
             RetryBudgets(lambda: platform.current.retry_budget, metrics),
-            latencies,
+            self.latencies,
+            self.limits,
             metrics,
             self._logger,
         )
-        planner = Planner(self.router, self.providers, lambda: platform.current, latencies, Prices(lambda: platform.current))
-        return ChatPipeline(self.providers, planner, routes, self.admission, metrics, self._logger)
+        return ChatPipeline(self.providers, self.planner, routes, self.admission, self.limits, metrics, self._logger)
 
     def _bind(self, server: grpc.aio.Server) -> str:
         listen = self._settings.listen
@@ -256,6 +278,7 @@ class App:
             self._logger.warning("drain_cut_short", after_seconds=self._settings.drain_seconds)
         await server.stop(_CLOSE_SECONDS)
         late = await self.providers.aclose()
+        await self.limits.limiter.aclose()
         if self._shared_circuits is not None:
             await self._shared_circuits.aclose()
         if self.shared is not None:

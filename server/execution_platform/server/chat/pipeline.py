@@ -16,8 +16,16 @@ from execution_platform.adapters.spi import Call, CountsTokens, Events
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.register import RequestRegister
 from execution_platform.server.chat.sequencing import ChatClock, Sequencer
+from execution_platform.server.chat.spending import spending
 from execution_platform.server.chat.validation import check_chat, check_tool_choice
-from execution_platform.server.errors import DeadlineExceededError, DrainingError, InternalError
+from execution_platform.server.errors import (
+    DeadlineExceededError,
+    DrainingError,
+    InternalError,
+    LimitReachedError,
+    ServerOverloadedError,
+)
+from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.journal import Journal
 from execution_platform.server.resilience.route import Routes
@@ -63,14 +71,18 @@ class ChatFailedError(Exception):
         request_id: of the chat.
         attempt: number of the failed attempt, 0 when nobody was asked.
         after_output: output had been sent.
+        subject: whose limit is reached; empty: none of ours.
     """
 
-    def __init__(self, detail: error_pb2.ErrorDetail, request_id: str, *, attempt: int, after_output: bool) -> None:
+    def __init__(
+        self, detail: error_pb2.ErrorDetail, request_id: str, *, attempt: int, after_output: bool, subject: str = ""
+    ) -> None:
         super().__init__(detail.message)
         self.detail = detail
         self.request_id = request_id
         self.attempt = attempt
         self.after_output = after_output
+        self.subject = subject
 
 
 class CallerGoneError(Exception):
@@ -86,6 +98,7 @@ class _Run:
     clock: ChatClock
     unary: bool
     timeout: float
+    caller: str = ""
     trace_id: str = ""
     plan: Plan | None = None
     journal: Journal = field(default_factory=Journal)
@@ -102,6 +115,7 @@ class ChatPipeline:
         planner: whom a request asks, in which order.
         routes: how they are asked.
         admission: whether there is room.
+        limits: what may be used.
         metrics: count chats.
         logger: gets one line for each chat.
     """
@@ -112,6 +126,7 @@ class ChatPipeline:
         planner: Planner,
         routes: Routes,
         admission: Admission,
+        limits: Limits,
         metrics: Metrics,
         logger: Logger,
     ) -> None:
@@ -119,13 +134,25 @@ class ChatPipeline:
         self._planner = planner
         self._routes = routes
         self._admission = admission
+        self._limits = limits
         self._metrics = metrics
         self._register = RequestRegister()
         self._logger = logger
 
-    def admit(self) -> contextlib.AbstractContextManager[None]:
-        """Hold a place. Raises DrainingError or ServerOverloadedError."""
-        return self._admission.enter()
+    @contextlib.asynccontextmanager
+    async def admitted(self, timeout: float) -> AsyncIterator[ChatClock]:
+        """Hold a place, having waited for it; `timeout` seconds are left. Raises DrainingError, ServerOverloadedError.
+
+        Yields:
+            The chat's clock, which tells the wait as well.
+        """
+        clock = ChatClock()
+        try:
+            async with self._admission.entered(timeout):
+                yield clock
+        except ServerOverloadedError:
+            self._metrics.limited("server", "max_concurrent_chats")
+            raise
 
     async def run(
         self,
@@ -133,9 +160,11 @@ class ChatPipeline:
         request_id: str,
         send: Send,
         *,
+        clock: ChatClock,
         timeout: float,
         unary: bool = False,
         trace_id: str = "",
+        caller: str = "",
     ) -> None:
         """Run a chat that has been admitted, up to its `finished`.
 
@@ -143,15 +172,17 @@ class ChatPipeline:
             request: as the caller sent it.
             request_id: the caller's, or a minted one.
             send: takes the events, in order; raising or being cancelled in it ends the chat.
-            timeout: seconds that it may take.
+            clock: of the chat, from :meth:`admitted`.
+            timeout: seconds that it may take since it arrived.
             unary: ask the provider for a whole answer.
             trace_id: the caller's trace, for the log; empty: none.
+            caller: SHA-256 digest of the caller's bearer token, in hex; empty: none.
 
         Raises:
             ChatFailedError: it failed, and `failed` has been sent if the caller reads.
             CallerGoneError: nobody takes the events.
         """
-        run = _Run(request, request_id, ChatClock(), unary, timeout, trace_id)
+        run = _Run(request, request_id, clock, unary, timeout, caller, trace_id)
         try:
             await self._bounded(run, send)
             run.ending = "finished"
@@ -202,7 +233,7 @@ class ChatPipeline:
         return response
 
     async def _bounded(self, run: _Run, send: Send) -> None:
-        scope = asyncio.timeout(run.timeout)
+        scope = asyncio.timeout(run.clock.arrived + run.timeout - time.monotonic())
         try:
             async with scope:
                 with self._admission.endable(scope), self._register.running(run.request):
@@ -228,7 +259,10 @@ class ChatPipeline:
         call = Call(plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout)
         run.clock.sent = time.monotonic()
         route = self._routes.build(plan, run.journal, deadline)
-        async with contextlib.aclosing(route.stream(call)) as stream:
+        async with (
+            spending(self._limits, plan, run.caller, run.journal),
+            contextlib.aclosing(route.stream(call)) as stream,
+        ):
             async for events in stream:
                 ready = sequencer.take(events)
                 if ready:
@@ -254,6 +288,7 @@ class ChatPipeline:
             run.request_id,
             attempt=run.journal.asked(),
             after_output=sequencer is not None and sequencer.output_began,
+            subject=error.scope if isinstance(error, LimitReachedError) else "",
         ) from error
 
     def _note(self, run: _Run) -> None:

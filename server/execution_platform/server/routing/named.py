@@ -12,7 +12,7 @@ from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router, Target
 from execution_platform.v1 import chat_pb2
 
-__all__ = ["Named", "Naming", "named_for"]
+__all__ = ["Named", "Naming", "named_by", "named_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,12 @@ def named_for(request: chat_pb2.ChatRequest, persona: Persona, router: Router, p
     else:
         naming = _by_server(names, router, fallbacks, tuple(passed), in_turn=bool(replaced))
     return _each_once(naming)
+
+
+def named_by(persona: Persona, router: Router, providers: Providers) -> list[Named]:
+    """Return whom a persona names, in order."""
+    names = _Names(persona, router, providers)
+    return [*names.of_persona(), *names.fallbacks()]
 
 
 def _by_server(

@@ -16,7 +16,7 @@ from execution_platform.adapters.errors import NotConfiguredError, UnsupportedOp
 from execution_platform.server.config.personas import MidStream, PlatformConfiguration, Strategy
 from execution_platform.server.errors import PersonaNotFoundError
 from execution_platform.server.routing.capabilities import MEDIA, Facts, facts_of, fitted, used_by
-from execution_platform.server.routing.named import Named, Naming, named_for
+from execution_platform.server.routing.named import Named, Naming, named_by, named_for
 from execution_platform.server.routing.persona import Persona, title_of
 from execution_platform.server.routing.plan import Candidate, Leg, Plan
 from execution_platform.server.routing.providers import Providers
@@ -95,6 +95,16 @@ class Planner:
         rest = (name for name in self._providers.names() if name not in seen)
         return replace(plan, candidates=(*plan.candidates, *(self._bystander(name, plan) for name in rest)))
 
+    def persona(self, name: str, field: str = "persona") -> Persona:
+        """Return the persona of a name. Raises PersonaNotFoundError, also where the configuration has none at all."""
+        if not self._configuration().personas:
+            raise PersonaNotFoundError(f"{field}: the configuration has no personas", field=field)
+        return self._known_now().persona(name, field)
+
+    def models_of(self, name: str) -> list[str]:
+        """Return whom a persona names as ``provider/model``, in order. Raises PersonaNotFoundError."""
+        return [each.name for each in named_by(self.persona(name), self._router, self._providers)]
+
     def _made(self, request: chat_pb2.ChatRequest, request_id: str) -> Plan:
         known = self._known_now()
         persona = known.persona(request.persona)
@@ -160,7 +170,7 @@ class _Known:
     _personas: dict[str, Persona] = field(default_factory=dict)
     _facts: dict[tuple[str, str], Facts] = field(default_factory=dict)
 
-    def persona(self, name: str) -> Persona:
+    def persona(self, name: str, field: str = "persona") -> Persona:
         """Return the persona of that name; without one, or without any in the configuration, what the defaults say."""
         personas = self.configuration.personas
         if not personas:
@@ -168,7 +178,7 @@ class _Known:
         if name and name not in personas:
             near = difflib.get_close_matches(name, personas, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(personas)[:20])}"
-            raise PersonaNotFoundError(f"persona: the configuration has no {name!r}; {hint}", field="persona")
+            raise PersonaNotFoundError(f"{field}: the configuration has no {name!r}; {hint}", field=field)
         persona = self._personas.get(name)
         if persona is None:
             settings = personas[name] if name else self.configuration.defaults

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import time
 from collections.abc import Iterable
 
@@ -22,19 +20,20 @@ from execution_platform.adapters.spi import ListsModels
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.config.source import PlatformSource, PlatformStatus
 from execution_platform.server.errors import InternalError
+from execution_platform.server.limits.throttles import Throttles
 from execution_platform.server.resilience.circuit import Circuit
 from execution_platform.server.resilience.circuits import Circuits
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.call import CONTRACT_VERSION, abort, time_left
+from execution_platform.server.services.paging import Page
+from execution_platform.server.services.personas import Personas
+from execution_platform.server.services.routes import RouteExplainer
 from execution_platform.server.status import error_detail
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, error_pb2
 
 __all__ = ["CatalogService"]
-
-_DEFAULT_PAGE = 100
-_MAX_PAGE = 1_000
 
 #: Problems of a configuration that are told; its check tells all.
 _MOST_PROBLEMS = 100
@@ -51,21 +50,27 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         router: aliases and the default.
         admission: whether the server drains, and how many chats run.
         circuits: which models are not asked now.
+        throttles: who is asked more slowly, because it said so.
         platform: personas and routes that are in force.
+        personas: tells of them.
+        routes: explains where a chat would go.
         version: the server's version.
         started: when the process started, seconds since the epoch.
         max_receive_bytes: largest message that the server takes.
         logger: for faults of adapters.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it tells of everything that there is
         self,
         providers: Providers,
         router: Router,
         admission: Admission,
         circuits: Circuits,
+        throttles: Throttles,
         *,
         platform: PlatformSource,
+        personas: Personas,
+        routes: RouteExplainer,
         version: str,
         started: float,
         max_receive_bytes: int,
@@ -75,7 +80,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._router = router
         self._admission = admission
         self._circuits = circuits
+        self._throttles = throttles
         self._platform = platform
+        self._personas = personas
+        self._routes = routes
         self._version = version
         self._started = started
         self._max_receive_bytes = max_receive_bytes
@@ -91,16 +99,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             names = [request.provider] if request.provider else self._providers.names()
             for name in names:
                 self._providers.spec(name)
-            after = _read_token(request)
+            page = Page(request.page_size, request.page_token, f"models of {request.provider}")
+            page.after()  # before providers are asked
             models, errors = await self._models(names, min(_LIST_SECONDS, time_left(context, _LIST_SECONDS)))
         except AdapterError as error:
             await abort(context, error)
-        size = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
-        rest = [model for model in models if model.name > after]
-        response = catalog_pb2.ListModelsResponse(models=rest[:size], errors=errors)
-        if len(rest) > size:
-            response.next_page_token = _make_token(request, rest[size - 1].name)
-        return response
+        found, token = page.of(models, lambda model: model.name)
+        return catalog_pb2.ListModelsResponse(models=found, next_page_token=token, errors=errors)
 
     async def GetModel(
         self,
@@ -160,7 +165,43 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             response.last_failure_time.CopyFrom(_timestamp(record.last_failure))
         if record.last_error is not None:
             response.last_error.CopyFrom(record.last_error)
+        throttled_until = self._throttles.until(request.provider)
+        if throttled_until is not None:
+            response.throttled_until.CopyFrom(_timestamp(throttled_until))
         return response
+
+    async def ListPersonas(
+        self,
+        request: catalog_pb2.ListPersonasRequest,
+        context: grpc.aio.ServicerContext[catalog_pb2.ListPersonasRequest, catalog_pb2.ListPersonasResponse],
+    ) -> catalog_pb2.ListPersonasResponse:
+        """List personas, a page at a time."""
+        try:
+            return self._personas.page(request)
+        except AdapterError as error:
+            await abort(context, error)
+
+    async def GetPersona(
+        self,
+        request: catalog_pb2.GetPersonaRequest,
+        context: grpc.aio.ServicerContext[catalog_pb2.GetPersonaRequest, catalog_pb2.GetPersonaResponse],
+    ) -> catalog_pb2.GetPersonaResponse:
+        """Tell about one persona."""
+        try:
+            return self._personas.one(request)
+        except AdapterError as error:
+            await abort(context, error)
+
+    async def ExplainRoute(
+        self,
+        request: catalog_pb2.ExplainRouteRequest,
+        context: grpc.aio.ServicerContext[catalog_pb2.ExplainRouteRequest, catalog_pb2.ExplainRouteResponse],
+    ) -> catalog_pb2.ExplainRouteResponse:
+        """Tell where a chat would go now, and why."""
+        try:
+            return self._routes.explain(request)
+        except AdapterError as error:
+            await abort(context, error, within="" if error.field == "chat" else "chat")
 
     async def GetServerInfo(
         self,
@@ -283,29 +324,3 @@ def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
     timestamp = timestamp_pb2.Timestamp()
     timestamp.FromMilliseconds(int(seconds * 1000))
     return timestamp
-
-
-def _binding(request: catalog_pb2.ListModelsRequest) -> str:
-    return hashlib.blake2b(request.provider.encode(), digest_size=6).hexdigest()
-
-
-def _make_token(request: catalog_pb2.ListModelsRequest, last: str) -> str:
-    return base64.urlsafe_b64encode(f"{_binding(request)}{last}".encode()).decode()
-
-
-def _read_token(request: catalog_pb2.ListModelsRequest) -> str:
-    """Return the name after which the page begins. Raises InvalidRequestError."""
-    if request.page_size < 0:
-        raise InvalidRequestError("page_size: must be 0 or more", field="page_size")
-    if not request.page_token:
-        return ""
-    try:
-        text = base64.urlsafe_b64decode(request.page_token.encode()).decode()
-    except ValueError:
-        text = ""
-    binding = _binding(request)
-    if not text.startswith(binding):
-        raise InvalidRequestError(
-            "page_token: is not of this list; hand back next_page_token with the same provider", field="page_token"
-        )
-    return text.removeprefix(binding)
