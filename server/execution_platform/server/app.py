@@ -199,7 +199,9 @@ class App:
         settings = self._settings
         targets = (settings.default_model, *settings.model_aliases.values())
         known = KnownNames(self.providers, targets, lambda: self._platform.current)
-        return Metrics(self.metrics_endpoint.meter, known.model, known.persona)
+        metrics = Metrics(self.metrics_endpoint.meter, known.model, known.persona)
+        metrics.watch_chats(lambda: self.admission.running, lambda: self.admission.waiting)
+        return metrics
 
     def _make_server(self) -> grpc.aio.Server:
         settings = self._settings

@@ -174,6 +174,7 @@ class Metrics:
 
     def chat(self, persona: str, *, ending: str, reason: str, seconds: float) -> None:
         """Count a chat: how it ended, and why where it failed."""
+        reason = reason.removeprefix("ERROR_REASON_").lower()
         self._chats.add(1, {"persona": self._persona_label(persona), "ending": ending, "reason": reason})
         self._chat_seconds.record(seconds, {"ending": ending})
 

@@ -80,7 +80,7 @@ class Sequencer:
         current = self._journal.current
         usage = self.usage if self.output_began or current is None else current.usage
         failed.usage.CopyFrom(usage)
-        failed.cost.CopyFrom(_unpriced())
+        failed.cost.CopyFrom(self._cost())
         return [Event(failed=failed)], detail
 
     def route(self) -> chat_pb2.Route:
@@ -92,6 +92,13 @@ class Sequencer:
         return chat_pb2.Route(
             provider=leg.provider, model=leg.model, region=leg.region, served_model=self._started.route.served_model
         )
+
+    def _cost(self) -> usage_pb2.Cost:
+        """Return what the answer costs, as far as known."""
+        current = self._journal.current
+        if current is None or current.cost is None:
+            return usage_pb2.Cost(status=usage_pb2.COST_STATUS_UNPRICED)
+        return current.cost
 
     def _hold(self, event: Event, kind: str | None) -> None:
         if kind == "started":
@@ -111,6 +118,7 @@ class Sequencer:
         # What came in one piece with its end has ended by now; the caller is told the end where it comes.
         started.attempts[-1].outcome = chat_pb2.ATTEMPT_OUTCOME_RUNNING
         started.attempts[-1].ClearField("usage")
+        started.attempts[-1].ClearField("cost")
         released = [Event(started=started), *(Event(notice=notice) for notice in self._notices())]
         released.extend(self._held)
         self._held = []
@@ -138,12 +146,8 @@ class Sequencer:
         else:
             finished.usage.CopyFrom(self.usage)
         if not finished.HasField("cost"):
-            finished.cost.CopyFrom(_unpriced())
+            finished.cost.CopyFrom(self._cost())
         finished.route.CopyFrom(self.route())
         finished.attempts.extend(self._journal.attempts())
         finished.timing.CopyFrom(self._clock.timing())
         self.finished = finished
-
-
-def _unpriced() -> usage_pb2.Cost:
-    return usage_pb2.Cost(status=usage_pb2.COST_STATUS_UNPRICED)

@@ -74,6 +74,15 @@ class Estimates:
         tokens = sum(item.quantity for item in usage.items if item.unit == usage_pb2.USAGE_UNIT_TOKEN)
         return Reservation(tokens, sum(line.amount.nanos for line in cost.lines))
 
+    def cost(self, provider: str, model: str, request: chat_pb2.ChatRequest, usage: usage_pb2.Usage) -> usage_pb2.Cost:
+        """Return what an attempt costs by what its provider told; where that is nothing, what its prompt costs."""
+        if not usage.items:
+            item = usage_pb2.UsageItem(
+                kind=usage_pb2.USAGE_KIND_INPUT, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=_prompt_tokens(request)
+            )
+            usage = usage_pb2.Usage(items=[item])
+        return self._prices.cost(provider, model, usage)
+
     def learn(self, provider: str, model: str, usage: usage_pb2.Usage) -> None:
         """Remember how long an answer was."""
         tokens = sum(item.quantity for item in usage.items if item.kind in _ANSWERED)

@@ -11,7 +11,7 @@ from execution_platform.adapters.spi import Call, Events
 from execution_platform.server.errors import NoHealthyRouteError
 from execution_platform.server.routing.plan import Leg
 
-__all__ = ["Fallback", "Route"]
+__all__ = ["Fallback", "Route", "Steps"]
 
 
 class Route(Protocol):
@@ -22,17 +22,51 @@ class Route(Protocol):
         ...
 
 
+class Steps:
+    """What failed before any output, and what follows from that.
+
+    Args:
+        tell: is told of each step: who failed, how, and who is asked next.
+    """
+
+    def __init__(self, tell: Callable[[Leg, AdapterError, Leg], None]) -> None:
+        self._tell = tell
+        self._failures: list[AdapterError] = []
+
+    def failed(self, error: AdapterError) -> None:
+        """Remember a failure."""
+        self._failures.append(error)
+
+    def step(self, failed: Leg, error: AdapterError, following: Leg) -> None:
+        """Tell that the next is asked."""
+        self._tell(failed, error, following)
+
+    def verdict(self) -> AdapterError:
+        """Return the failure that tells most: of the last that was asked, or that none could be."""
+        failures = self._failures
+        asked = [error for error in failures if error.asked]
+        if asked:
+            return asked[-1]
+        if len(failures) == 1:
+            return failures[0]
+        waits = [error.retry_after for error in failures if error.retry_after is not None]
+        told = "; ".join(f"{error.provider}/{error.model}: {error.message}" for error in failures)
+        return NoHealthyRouteError(
+            f"none of {len(failures)} routes can be asked: {told}", retry_after=min(waits, default=None)
+        )
+
+
 class Fallback:
     """Asks one after the other until one has output.
 
     Args:
         routes: whom to ask, in order, each with the leg that it stands for; at least one.
-        on_step: is told of each step: who failed, how, and who is asked next.
+        steps: takes what fails; routes that run attempts beside each other share it.
     """
 
-    def __init__(self, routes: Sequence[tuple[Leg, Route]], on_step: Callable[[Leg, AdapterError, Leg], None]) -> None:
+    def __init__(self, routes: Sequence[tuple[Leg, Route]], steps: Steps) -> None:
         self._routes = routes
-        self._on_step = on_step
+        self._steps = steps
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Make attempts.
@@ -41,7 +75,6 @@ class Fallback:
             AdapterError: after output the one that broke it off; else that of the last model that was really asked.
             NoHealthyRouteError: nobody of several could be asked.
         """
-        failures: list[AdapterError] = []
         for index, (leg, route) in enumerate(self._routes):
             output = False
             try:
@@ -51,26 +84,12 @@ class Fallback:
                         yield events
                 return  # noqa: TRY300 - the answer is complete; an else block would say so further away
             except AdapterError as error:
-                failures.append(error)
+                self._steps.failed(error)
                 if output or not error.decision.fall_back:
                     raise
                 if index + 1 < len(self._routes):
-                    self._on_step(leg, error, self._routes[index + 1][0])
-        raise _verdict(failures)
+                    self._steps.step(leg, error, self._routes[index + 1][0])
+        raise self._steps.verdict()
 
     async def aclose(self) -> None:
         """Do nothing: the providers' adapters are shared."""
-
-
-def _verdict(failures: Sequence[AdapterError]) -> AdapterError:
-    """Return the failure that tells most: of the last that was asked, or that none could be."""
-    asked = [error for error in failures if error.asked]
-    if asked:
-        return asked[-1]
-    if len(failures) == 1:
-        return failures[0]
-    waits = [error.retry_after for error in failures if error.retry_after is not None]
-    told = "; ".join(f"{error.provider}/{error.model}: {error.message}" for error in failures)
-    return NoHealthyRouteError(
-        f"none of {len(failures)} routes can be asked: {told}", retry_after=min(waits, default=None)
-    )

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from execution_platform.adapters.errors import AdapterError, ProtocolError
 from execution_platform.adapters.spi import Adapter, Call, Events
+from execution_platform.server.limits.estimates import Estimates
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.journal import Entry, Journal
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.plan import Leg
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.status import error_detail
-from execution_platform.v1 import chat_pb2
+from execution_platform.v1 import chat_pb2, usage_pb2
 
 __all__ = ["Recorded"]
 
@@ -30,6 +31,7 @@ class Recorded:
         deadline: when the chat's time is over, on the monotonic clock.
         providers: get told how their provider answered.
         latencies: get told when the first output came.
+        estimates: tell what attempts cost.
         metrics: count attempts.
 
     Attributes:
@@ -44,6 +46,7 @@ class Recorded:
         deadline: float,
         providers: Providers,
         latencies: Latencies,
+        estimates: Estimates,
         metrics: Metrics,
     ) -> None:
         self.leg = leg
@@ -53,6 +56,7 @@ class Recorded:
         self._deadline = deadline
         self._providers = providers
         self._latencies = latencies
+        self._estimates = estimates
         self._metrics = metrics
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
@@ -78,6 +82,7 @@ class Recorded:
                         complete = True
                         # Before it goes out: `finished` lists this attempt as finished.
                         entry.end(chat_pb2.ATTEMPT_OUTCOME_FINISHED)
+                        entry.cost = self._cost(entry, call, events[-1].finished)
                     yield events
             if not complete:
                 raise ProtocolError(f"the adapter of {leg.provider} ended without `finished`")
@@ -88,6 +93,8 @@ class Recorded:
         finally:
             record.running -= 1
             entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
+            if entry.cost is None:
+                entry.cost = self._cost(entry, call)
             self._tell(entry)
 
     async def aclose(self) -> None:
@@ -109,6 +116,19 @@ class Recorded:
             self._providers.record(leg.provider).failed_with(error_detail(error))
         else:
             entry.end(chat_pb2.ATTEMPT_OUTCOME_SKIPPED, error)
+
+    def _cost(self, entry: Entry, call: Call, finished: chat_pb2.Finished | None = None) -> usage_pb2.Cost | None:
+        """Return what an attempt costs: as its provider says, else by the usage it told, else by the prompt.
+
+        None where nobody was asked, and where an attempt failed before it had any output: nothing is known of that.
+        """
+        if finished is not None and finished.HasField("cost"):
+            return finished.cost
+        if not entry.usage.items:
+            begun = entry.first_output is not None or entry.outcome == chat_pb2.ATTEMPT_OUTCOME_CANCELLED
+            if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_SKIPPED or not begun:
+                return None
+        return self._estimates.cost(entry.leg.provider, entry.leg.model, call.request, entry.usage)
 
     def _tell(self, entry: Entry) -> None:
         leg = entry.leg

@@ -12,7 +12,8 @@ from execution_platform.server.config.personas import MidStream
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.circuits import Breaking, Circuits
-from execution_platform.server.resilience.fallback import Fallback, Route
+from execution_platform.server.resilience.fallback import Fallback, Route, Steps
+from execution_platform.server.resilience.hedging import Hedged
 from execution_platform.server.resilience.held import Held
 from execution_platform.server.resilience.journal import Entry, Journal
 from execution_platform.server.resilience.limited import Limited
@@ -26,7 +27,7 @@ from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.plan import Leg, Plan
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.telemetry import Logger
-from execution_platform.v1 import chat_pb2
+from execution_platform.v1 import chat_pb2, error_pb2
 
 __all__ = ["Routes"]
 
@@ -35,9 +36,10 @@ __all__ = ["Routes"]
 class Routes:
     """Builds the route of a chat. What chats share is held here; what is one chat's is made for it.
 
-    Outermost first: Resuming (after output, if asked for) > Fallback (the next model) > Retrying (the same again) >
-    Recorded (one attempt, in the journal) > Breaking (circuit) > Throttled (what the provider says of its limits) >
-    Limited (our limits of it) > Patient (timeouts) > Held (back until the first output) > the provider's adapter.
+    Outermost first: Resuming (after output, if asked for) > Fallback (the next model) > Hedged (the first two of them
+    side by side, if asked for) > Retrying (the same again) > Recorded (one attempt, in the journal) > Breaking
+    (circuit) > Throttled (what the provider says of its limits) > Limited (our limits of it) > Patient (timeouts) >
+    Held (back until the first output) > the provider's adapter.
     """
 
     providers: Providers
@@ -69,22 +71,40 @@ class Routes:
         legs: Sequence[Leg],
         cause: chat_pb2.AttemptCause.ValueType,
     ) -> Route:
-        routes: list[tuple[Leg, Route]] = []
-        for index, leg in enumerate(legs):
-            alone = index + 1 == len(legs)
-            recorded = Recorded(
-                leg,
-                partial(self._stack, plan, leg, alone),
-                journal,
-                deadline,
-                self.providers,
-                self.latencies,
-                self.metrics,
+        steps = Steps(partial(self._step, plan))
+        last = len(legs) - 1
+        one = [partial(self._one, plan, journal, deadline, leg, index == last) for index, leg in enumerate(legs)]
+        causes = [cause, *(chat_pb2.ATTEMPT_CAUSE_FALLBACK for _ in legs[1:])]
+        routes: list[tuple[Leg, Route]] = [(leg, make(why)) for leg, make, why in zip(legs, one, causes, strict=True)]
+        if plan.hedging is not None and len(legs) > 1:
+            budget = self.budgets.of(legs[0].provider)
+            hedged = Hedged(
+                routes[0], (legs[1], one[1]), plan.hedging, budget, journal, self.latencies, self.metrics, steps
             )
-            recorded.cause = chat_pb2.ATTEMPT_CAUSE_FALLBACK if index else cause
-            retrying = Retrying(recorded, plan.retries, self.budgets.of(leg.provider), deadline, alone=alone)
-            routes.append((leg, retrying))
-        return Fallback(routes, partial(self._step, plan))
+            routes[:2] = [(legs[1], hedged)]
+        return Fallback(routes, steps)
+
+    def _one(
+        self,
+        plan: Plan,
+        journal: Journal,
+        deadline: float,
+        leg: Leg,
+        alone: bool,
+        cause: chat_pb2.AttemptCause.ValueType,
+    ) -> Route:
+        recorded = Recorded(
+            leg,
+            partial(self._stack, plan, leg, alone),
+            journal,
+            deadline,
+            self.providers,
+            self.latencies,
+            self.limits.estimates,
+            self.metrics,
+        )
+        recorded.cause = cause
+        return Retrying(recorded, plan.retries, self.budgets.of(leg.provider), deadline, alone=alone)
 
     def _stack(self, plan: Plan, leg: Leg, alone: bool, entry: Entry) -> Adapter:
         adapter: Adapter = Held(self.providers.adapter(leg.provider), entry)
@@ -97,7 +117,8 @@ class Routes:
         return Breaking(adapter, partial(self.circuits.of, leg.provider, leg.model))
 
     def _step(self, plan: Plan, failed: Leg, error: AdapterError, following: Leg) -> None:
-        reason = error.kind.value if error.asked else chat_pb2.AttemptOutcome.Name(chat_pb2.ATTEMPT_OUTCOME_SKIPPED)
+        reason = error.kind.value if error.asked else error_pb2.ErrorReason.Name(error.reason)
+        reason = reason.removeprefix("ERROR_REASON_").lower()
         if plan.track_reasons:
             self.metrics.fallback(plan.persona, failed.provider, following.provider, reason)
         self.logger.debug("fallback", persona=plan.persona, failed=failed.name, asked=following.name, reason=reason)
