@@ -46,7 +46,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 
 _PATTERNS: Mapping[str, str] = {
     "^[0-9a-f]{64}$": "must be a SHA-256 digest: 64 digits and letters a to f (never the token itself)",
-    "^[A-Za-z0-9_.-]{1,128}$": "must be 1 to 128 letters, digits, '_', '-' or '.'",
+    "^[A-Za-z0-9_.*-]{1,128}$": "must be 1 to 128 letters, digits, '_', '-' or '.', or '*' for any of them",
 }
 
 #: Keys that people write where they do not belong, and what to do instead.

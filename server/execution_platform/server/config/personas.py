@@ -207,7 +207,9 @@ class ReasoningSettings(_Model):
 class ToolSettings(_Model):
     """A tool of a persona. Only a name: its chats may use a tool of that name. With more: every chat is offered it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = Field(description="Its name.")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*-]{1,128}$")] = Field(
+        description="Its name. Where it is only allowed, `*` stands for anything."
+    )
     description: str = Field(default="", description="What it does, for the model.")
     parameters: dict[str, Any] | None = Field(default=None, description="JSON schema of the arguments.")
 
@@ -215,6 +217,14 @@ class ToolSettings(_Model):
     def offered(self) -> bool:
         """Whether every chat is offered it."""
         return bool(self.description) or self.parameters is not None
+
+    @model_validator(mode="after")
+    def _one_name(self) -> ToolSettings:
+        if self.offered and "*" in self.name:
+            raise ValueError(
+                f"{self.name!r} cannot name a tool that is offered: `*` is for tools that are only allowed"
+            )
+        return self
 
 
 class PersonaSettings(_Model):
@@ -342,7 +352,9 @@ class PlatformConfiguration(_Model):
     defaults: PersonaSettings = Field(
         default=PersonaSettings(), description="What every persona, and a chat without one, begins with."
     )
-    breaker: Breaker = Field(default=Breaker(), description="When a provider's model is not asked for a while.")
+    breaker: Breaker = Field(
+        default=Breaker(), description="When a model is not asked for a while; a provider may have its own."
+    )
     retry_budget: RetryBudgetSettings = Field(
         default=RetryBudgetSettings(), description="How much load retries may add to a provider."
     )

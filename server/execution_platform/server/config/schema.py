@@ -16,6 +16,7 @@ __all__ = ["schema_of"]
 Schema = dict[str, Any]
 
 _NAME = r"^[A-Za-z0-9_.-]{1,128}$"
+_TOOL = r"^[A-Za-z0-9_.*-]{1,128}$"
 _TEXT: Schema = {"type": "string"}
 
 
@@ -30,11 +31,14 @@ def schema_of(known: KnownNames) -> Schema:
     _without_titles(made)
     for definition in definitions.values():
         _without_titles(definition)
+        for each in definition.get("properties", {}).values():
+            _as_money(each)
     _spell_persona(definitions, known)
     _spell_sections(made, definitions, known)
     for definition in (made, *definitions.values()):
+        needed = {"version", *definition.get("required", ())}
         for name, each in definition.get("properties", {}).items():
-            if name != "version":
+            if name not in needed:
                 definition["properties"][name] = _or_null(each)
     definitions["Configuration"] = {**made, "title": "Personas and all else"}
     definitions["Personas"] = _bare(made)
@@ -80,7 +84,7 @@ def _spell_persona(definitions: dict[str, Schema], known: KnownNames) -> None:
     persona["requires"] = {**persona["requires"], **capabilities}
     del persona["requires"]["uniqueItems"]
     persona["fallback"]["items"] = {"anyOf": [target, {"$ref": "#/$defs/RouteTarget"}]}
-    persona["tools"]["items"] = {"anyOf": [{**_TEXT, "pattern": _NAME}, {"$ref": "#/$defs/ToolSettings"}]}
+    persona["tools"]["items"] = {"anyOf": [{**_TEXT, "pattern": _TOOL}, {"$ref": "#/$defs/ToolSettings"}]}
     persona["capabilities"] = {**capabilities, "description": "The same as `requires`."}
     limits = definitions["LimitSettings"]["properties"]
     persona["budget"] = {
@@ -142,6 +146,13 @@ def _or_null(schema: Schema) -> Schema:
     told = {key: value for key, value in schema.items() if key in {"description", "default"}}
     rest = {key: value for key, value in schema.items() if key not in told}
     return {**told, "anyOf": [rest, {"type": "null"}]}
+
+
+def _as_money(schema: Schema) -> None:
+    """Have a text that stands for an amount of money look like a number."""
+    kinds = schema.get("anyOf", [])
+    if {"type": "string"} in kinds and any(each.get("type") == "number" for each in kinds):
+        kinds[kinds.index({"type": "string"})] = {**_TEXT, "pattern": r"^\d+(\.\d+)?$"}
 
 
 def _without_titles(schema: Schema) -> None:
