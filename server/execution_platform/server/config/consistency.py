@@ -94,6 +94,8 @@ class Consistency:
         seen: dict[str, Node] = {}
         for node, target in persona.routes():
             name = self._name_of(target)
+            if target.provider not in self._known.providers():
+                continue  # which is told already
             if name in seen:
                 self._problems.add(node, f"asks {name} again, as line {seen[name].place.line} does; leave it out")
             seen.setdefault(name, node)

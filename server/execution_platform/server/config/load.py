@@ -123,6 +123,14 @@ def _settings(values: Mapping[str, str], problems: list[str]) -> Settings:
         for item in error.errors(include_url=False, include_context=False):
             place = PREFIX + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
             problems.append(place + item["msg"].removeprefix("Value error, "))
+        return _rest_of(given, {str(item["loc"][0]) for item in error.errors() if item["loc"]})
+
+
+def _rest_of(given: Mapping[str, str], wrong: set[str]) -> Settings:
+    """Return what is right of the settings, so that the files which they name are looked at too."""
+    try:
+        return Settings.model_validate({name: value for name, value in given.items() if name not in wrong})
+    except ValidationError:
         return Settings()
 
 

@@ -65,7 +65,7 @@ def _said(error: yaml.MarkedYAMLError, text: str) -> str:
     lines = text.splitlines()
     if mark is not None and mark.line < len(lines) and lines[mark.line][mark.column : mark.column + 1] == "\t":
         return "a tab stands where spaces must"
-    said = re.sub(r"'[^']{3,}'", "something else", str(error.problem))
+    said = re.sub(r"'[^',\s]{2,}'", "something else", str(error.problem))
     if context is None or mark is None or context.line == mark.line:
         return said
     return f"{said} ({error.context}, begun in line {context.line + 1})"
