@@ -17,10 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from execution_platform.client import Fold
 from execution_platform.v1 import (
+    capability_pb2,
     catalog_pb2,
     catalog_pb2_grpc,
     chat_pb2,
     chat_pb2_grpc,
+    common_pb2,
     content_pb2,
     error_pb2,
     usage_pb2,
@@ -114,6 +116,38 @@ class Platform(chat_pb2_grpc.ChatServiceServicer, catalog_pb2_grpc.CatalogServic
         status.circuits.add(model="m2", state=catalog_pb2.CIRCUIT_STATE_CLOSED, consecutive_failures=1)
         return status
 
+    def ListPersonas(self, request: catalog_pb2.ListPersonasRequest, context: Any) -> catalog_pb2.ListPersonasResponse:
+        """Answer with two personas, one on each page."""
+        self._note(request, context)
+        name, token = ("writer", "") if request.page_token else ("reviewer", "writer")
+        return catalog_pb2.ListPersonasResponse(personas=[persona(name)], next_page_token=token)
+
+    def GetPersona(self, request: catalog_pb2.GetPersonaRequest, context: Any) -> catalog_pb2.GetPersonaResponse:
+        """Answer with a persona of that name, unless it is called nobody."""
+        self._note(request, context)
+        if request.name == "nobody":
+            abort(context, grpc.StatusCode.NOT_FOUND, "PERSONA_NOT_FOUND", "name: no 'nobody'")
+        return catalog_pb2.GetPersonaResponse(persona=persona(request.name))
+
+    def ExplainRoute(self, request: catalog_pb2.ExplainRouteRequest, context: Any) -> catalog_pb2.ExplainRouteResponse:
+        """Answer with one that is asked and one that is not; with nobody for the persona `nobody`."""
+        self._note(request, context)
+        response = catalog_pb2.ExplainRouteResponse(
+            persona=request.chat.persona,
+            strategy=catalog_pb2.ROUTE_STRATEGY_LOWEST_LATENCY,
+            decided_by=f"persona {request.chat.persona}",
+        )
+        response.first_token_timeout.FromMilliseconds(1_500)
+        asked = response.candidates.add(verdict=catalog_pb2.ROUTE_VERDICT_CHOSEN, position=1, reasons=["it is first"])
+        asked.route.MergeFrom(chat_pb2.Route(provider="scripted", model="a", region="eu"))
+        other = response.candidates.add(verdict=catalog_pb2.ROUTE_VERDICT_NOT_CONFIGURED, reasons=["no key", "set it"])
+        other.route.provider = "openai"
+        if request.chat.persona == "nobody":
+            response.candidates[0].position = 0
+            response.error.reason = error_pb2.ERROR_REASON_NOT_ALLOWED
+            response.error.message = "no route is allowed"
+        return response
+
     def GetServerInfo(
         self, request: catalog_pb2.GetServerInfoRequest, context: Any
     ) -> catalog_pb2.GetServerInfoResponse:
@@ -149,6 +183,27 @@ def serving(
         yield address if address.startswith("unix:") else f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait(SECONDS)
+
+
+def persona(name: str) -> catalog_pb2.Persona:
+    """Return a persona with everything that is shown."""
+    made = catalog_pb2.Persona(
+        name=name,
+        description="Reads code.",
+        models=["scripted/a", "openai/b"],
+        strategy=catalog_pb2.ROUTE_STRATEGY_STICKY,
+        required_capabilities=[capability_pb2.CAPABILITY_PARALLEL_TOOLS],
+        tools=["read_*"],
+        allowed_providers=["scripted"],
+        allowed_regions=["eu"],
+        labels={"team": "blue"},
+        mid_stream=chat_pb2.MID_STREAM_POLICY_RESTART,
+        source="personas.yaml:3",
+        definition_json='{"provider": "scripted"}',
+    )
+    made.limits.MergeFrom(catalog_pb2.Limits(requests_per_min=5, tokens_per_min=6, concurrent=7))
+    made.limits.cost_per_min.MergeFrom(common_pb2.Money(currency_code="USD", nanos=250_000_000))
+    return made
 
 
 def echo(request: chat_pb2.ChatRequest) -> str:

@@ -190,6 +190,9 @@ async def test_the_catalog_is_read_whole(platform: Platform, async_client: Async
     assert (await async_client.model("scripted/model-0000")).name == "scripted/model-0000"
     assert [provider.name for provider in await async_client.providers()] == ["scripted", "other"]
     assert (await async_client.provider_status("scripted")).finished_chats == 7
+    assert [persona.name for persona in await async_client.list_personas()] == ["reviewer", "writer"]
+    assert (await async_client.get_persona("tester")).name == "tester"
+    assert (await async_client.explain_route("Hello", persona="dev")).decided_by == "persona dev"
     assert (await async_client.server_info()).version == "9.8.7"
     assert (await async_client.count_tokens("12345")).input_tokens == 5
     assert await async_client.health() is HealthStatus.SERVING

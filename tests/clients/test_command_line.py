@@ -86,6 +86,21 @@ def test_an_answer_goes_to_standard_output_and_the_rest_beside_it(platform: Plat
     ]
 
 
+def test_an_answer_that_begins_anew_says_what_is_void(platform: Platform, target: str) -> None:
+    """When another route begins the answer again, the words before it are told to be void."""
+    change = chat_pb2.RouteChanged(
+        route=chat_pb2.Route(provider="p", model="m"), kind=chat_pb2.ROUTE_CHANGE_KIND_RESTART, void_blocks=[0]
+    )
+    first = [started(), opened(content_pb2.ContentBlock(text=content_pb2.TextBlock())), *texts("Half")]
+    stop = chat_pb2.ChatEvent(block_stopped=chat_pb2.BlockStopped(index=0))
+    anew = opened(content_pb2.ContentBlock(index=1, text=content_pb2.TextBlock()))
+    end = [anew, *texts("Whole", index=1), chat_pb2.ChatEvent(block_stopped=chat_pb2.BlockStopped(index=1)), finished()]
+    platform.answering = lambda *_: [[*first, stop, chat_pb2.ChatEvent(route_changed=change), *end]]
+    ran = ep("chat", "--target", target, "Hello")
+    assert ran.stdout == "Half\nWhole\n"
+    assert ran.stderr.split("\n")[0] == "note: p/m begins the answer anew, what came before is void"
+
+
 def test_reasoning_is_shown_when_asked_for(platform: Platform, target: str) -> None:
     """Away from a terminal reasoning is left out unless --thinking asks for it, and then on standard error."""
     platform.answering = lambda *_: [thoughtful()]
@@ -99,7 +114,8 @@ def test_options_reach_the_request(platform: Platform, target: str, tmp_path: Pa
     picture.write_bytes(b"png")
     ran = ep(
         "chat", "--model", "p/m", "--persona", "dev", "--system", "short", "--max-tokens", "9", "--temperature", "0",
-        "--reasoning", "low", "--file", str(picture), "--timeout", "30", "What", "is this?",
+        "--reasoning", "low", "--file", str(picture), "--timeout", "30", "--fallback", "q", "--fallback", "r/n",
+        "What", "is this?",
         EP_TARGET=target, EP_TOKEN="made-up",
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output
@@ -107,6 +123,7 @@ def test_options_reach_the_request(platform: Platform, target: str, tmp_path: Pa
     assert isinstance(sent, chat_pb2.ChatRequest)
     assert (sent.model, sent.persona, sent.system[0].text.text) == ("p/m", "dev", "short")
     assert (sent.sampling.max_output_tokens, sent.sampling.temperature, sent.reasoning.effort) == (9, 0.0, "low")
+    assert list(sent.routing.fallback_models) == ["q", "r/n"]
     assert sent.sampling.HasField("temperature")
     blocks = sent.messages[0].content
     assert (blocks[0].media.data, blocks[1].text.text) == (b"png", "What is this?")

@@ -270,6 +270,9 @@ def test_the_catalog_is_read_whole(platform: Platform, client: ExecutionPlatform
         client.model("other/none")
     assert [provider.name for provider in client.providers()] == ["scripted", "other"]
     assert client.provider_status("scripted").finished_chats == 7
+    assert [persona.name for persona in client.list_personas()] == ["reviewer", "writer"]
+    assert client.get_persona("tester").name == "tester"
+    assert client.explain_route(persona="dev").decided_by == "persona dev"
     assert client.server_info().version == "9.8.7"
     assert client.count_tokens("12345").input_tokens == 5
 
