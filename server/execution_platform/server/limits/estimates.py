@@ -62,11 +62,19 @@ class Estimates:
         asked = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else None
         return self._reservation(provider, model, request, asked or self._output(provider, model))
 
-    def unheard(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> Reservation:
-        """Return what a chat has probably used that has begun to answer, but was ended before it told its usage."""
+    def unheard(self, provider: str, model: str, request: chat_pb2.ChatRequest, *, answered: bool) -> Reservation:
+        """Return what an attempt has probably used that was ended before it told its usage.
+
+        Args:
+            provider: who was asked.
+            model: its model.
+            request: what it was asked.
+            answered: it had begun to answer; else only the prompt was used.
+        """
         sampling = request.sampling
         most = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else 2**31
-        return self._reservation(provider, model, request, min(most, self._output(provider, model)))
+        output = min(most, self._output(provider, model)) if answered else 0
+        return self._reservation(provider, model, request, output)
 
     def told(self, provider: str, model: str, usage: usage_pb2.Usage, cost: usage_pb2.Cost | None) -> Reservation:
         """Return what a provider told: all its tokens, and their cost, which is reckoned here unless it is given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
+from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.spi import Adapter, Call, Events
 from execution_platform.adapters.wrappers import WrappingAdapter
 from execution_platform.server.limits.estimates import Estimates
@@ -41,6 +42,10 @@ class Limited(WrappingAdapter):
                 async with aclosing(self.inner.stream(call)) as stream:
                     async for events in stream:
                         yield events
+            except BaseException as error:
+                if not isinstance(error, AdapterError):
+                    self._entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
+                raise
             finally:
                 settle(reservation, [self._entry], call.request, self._estimates)
 
@@ -50,8 +55,8 @@ def settle(
 ) -> None:
     """Put into a reservation what attempts have used.
 
-    That is what the providers told; of an attempt that was ended in the middle of its answer, before its provider told
-    anything, an estimate; and nothing of one that failed or was left before its first output.
+    That is what the providers told; of an attempt that was ended before its provider told anything, an estimate; and
+    nothing of one that failed before its first output.
 
     Args:
         reservation: is changed.
@@ -65,10 +70,11 @@ def settle(
         if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_SKIPPED:
             continue
         reservation.requests = 1
+        answered = entry.first_output is not None
         if entry.usage.items:
             used = estimates.told(leg.provider, leg.model, entry.usage, entry.cost)
-        elif entry.first_output is not None:
-            used = estimates.unheard(leg.provider, leg.model, leg.request or request)
+        elif answered or entry.outcome == chat_pb2.ATTEMPT_OUTCOME_CANCELLED:
+            used = estimates.unheard(leg.provider, leg.model, leg.request or request, answered=answered)
         else:
             continue
         reservation.tokens += used.tokens
