@@ -1,9 +1,9 @@
 # The verbs of this repository; CI runs the same ones. `make` alone lists them.
-# Needs make and Python 3.11 or newer with venv; `e2e` needs Node as well. No key, Go, uv or Docker.
+# Needs make and Python 3.11 or newer with venv; `e2e` and `chaos` need Node as well. No key, Go, uv or Docker.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format protos docs cover wheel node e2e live bench clean
+.PHONY: help setup run test check format protos docs cover wheel node e2e chaos live bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -83,6 +83,9 @@ node: $(E2E)/node_modules/.stamp ## install what the end-to-end tests take from 
 
 e2e: setup node ## run the end-to-end tests alone
 	@$(BIN)/pytest $(E2E)
+
+chaos: setup node ## do providers harm and see what callers get: a table (ARGS=--help lists the flags; takes minutes)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 $(E2E)/node_modules/.stamp: $(E2E)/package.json $(E2E)/package-lock.json
 	cd $(E2E) && npm ci --no-audit --no-fund
