@@ -76,8 +76,9 @@ def serve() -> Serve:
     ) -> AsyncIterator[Served]:
         registry = Registry([*scripted.PROVIDERS, *specs])
         configuration = load(registry.specs(), {"EP_LISTEN": "127.0.0.1:0", **(environ or {})})
-        source = PlatformSource(PlatformConfiguration.model_validate(ONE_ATTEMPT if platform is None else platform))
-        configuration = dataclasses.replace(configuration, platform=source)
+        if not configuration.platform.files:
+            source = PlatformSource(PlatformConfiguration.model_validate(ONE_ATTEMPT if platform is None else platform))
+            configuration = dataclasses.replace(configuration, platform=source)
         log = io.StringIO()
         app = App(configuration, registry, make_logger("info", "json", log))
         async with app.serving(), grpc.aio.insecure_channel(app.address) as channel:

@@ -129,7 +129,7 @@ class Reloading:
             rust_timeout=int(self._interval * 1_000),
             yield_on_timeout=True,
             recursive=False,
-            ignore_permission_denied=True,
+            ignore_permission_denied=False,  # polling can do what this cannot
         )
         async with contextlib.aclosing(changes):
             async for change in changes:
