@@ -149,6 +149,26 @@ async def test_the_first_may_still_win(serve: Serve) -> None:
     assert value(samples, "ep_hedges_won_total") == 0
 
 
+async def test_of_two_at_the_same_moment_the_first_wins(serve: Serve) -> None:
+    """When both have output at once, the first answers, and `started` and `finished` both say so."""
+    first, second = Gated([*HELLO, {"hang": True}]), Gated(HELLO)
+    async with serving(serve, first, second) as served:
+        call = served.chat.Chat(request())
+        await until(lambda: first.waiting == second.waiting == 1)
+        first.gate.set()
+        second.gate.set()
+        events: list[chat_pb2.ChatEvent] = []
+        async for response in call:
+            events += response.events
+            if any(event.HasField("block_delta") for event in events):
+                break
+        assert second.open_streams == 0
+        call.cancel()
+    started = next(event.started for event in events if event.HasField("started"))
+    assert started.route.provider == "first"
+    assert [attempt.provider for attempt in started.attempts] == ["second", "first"]
+
+
 async def test_a_first_that_fails_early_is_fallen_back_from(serve: Serve) -> None:
     """A failure before the second began is a fallback at once, not a hedge."""
     async with serving(serve, ScriptedAdapter(OVERLOADED), ScriptedAdapter(HELLO), after=3600, metered=True) as served:
@@ -210,6 +230,26 @@ async def test_when_all_fail_the_last_failure_is_told(serve: Serve) -> None:
         events, error = await chat
     assert error_info(error).reason == "PROVIDER_RATE_LIMITED"
     assert sorted(tried(events[-1].failed.attempts)) == [("first", FIRST, FAILED), ("second", HEDGE, FAILED)]
+
+
+async def test_the_failure_of_whoever_was_asked_is_told(serve: Serve) -> None:
+    """A second one that may not be asked does not hide what the first one failed with."""
+    first, second = Gated(HELLO, OVERLOADED), ScriptedAdapter(OVERLOADED)
+    async with serving(serve, first, second, breaker={"failures": 1, "open_seconds": 3600}, metered=True) as served:
+        chat = asyncio.create_task(finished(served))
+        await until(lambda: second.calls == 1 and second.open_streams == 0)
+        first.gate.set()
+        await chat
+        first.gate.clear()
+        asked = asyncio.create_task(failed_stream(served.chat.Chat(request())))
+        await until(lambda: first.waiting == 1)
+        async with asyncio.timeout(60):
+            while value(await scrape(served.app.metrics_endpoint), "ep_attempts_total", outcome="skipped") < 1:
+                pass
+        first.gate.set()
+        events, error = await asked
+    assert error_info(error).reason == "PROVIDER_OVERLOADED"
+    assert tried(events[-1].failed.attempts) == [("second", HEDGE, SKIPPED), ("first", FIRST, FAILED)]
 
 
 async def test_a_request_that_is_wrong_ends_both(serve: Serve) -> None:
