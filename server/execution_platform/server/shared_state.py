@@ -205,7 +205,8 @@ def _client(url: SecretStr, bound: float) -> Redis:
             url.get_secret_value(),
             max_connections=_CONNECTIONS,
             timeout=bound,
-            socket_timeout=_PATIENCE,
+            # asking() bounds everything. This one would be an asyncio.wait_for, which in Python 3.11 loses cancels.
+            socket_timeout=None,
             socket_connect_timeout=_PATIENCE,
             # Who asks decides whether it is worth another time.
             retry=Retry(NoBackoff(), 0),

@@ -32,7 +32,7 @@ __all__ = ["SharedCircuits"]
 #: Seconds between two looks at what the others know.
 _PAUSE = 0.2
 
-#: Milliseconds until the right to probe of a replica that has died is free again. Who probes renews it with each look.
+#: Who probes renews its right with each look, so this is how long a replica that has died keeps others from probing.
 _LEASE = 10_000
 
 #: Milliseconds after which a record tells nothing any more.
@@ -86,6 +86,7 @@ class SharedCircuits:
         logger: for faults.
         wall: seconds since the epoch; counts until Redis's clock is known.
         pause: seconds between two looks.
+        lease: milliseconds until the right to probe of a replica that has died is free again.
     """
 
     def __init__(
@@ -96,11 +97,13 @@ class SharedCircuits:
         *,
         wall: Callable[[], float] = time.time,
         pause: float = _PAUSE,
+        lease: int = _LEASE,
     ) -> None:
         self._shared = shared
         self._circuits = circuits
         self._logger = logger
         self._pause = pause
+        self._lease = lease
         self._hash = shared.key("circuits")
         self._offset = wall() - circuits.clock()
         self._records: dict[str, _Record] = {}
@@ -156,7 +159,7 @@ class SharedCircuits:
         try:
             async with self._shared.asking() as redis:
                 commands = [
-                    ("SET", self._lease_key(field), token, "NX", "PX", _LEASE),
+                    ("SET", self._lease_key(field), token, "NX", "PX", self._lease),
                     ("HGET", self._hash, field),
                 ]
                 taken, raw = await _together(redis, commands)
@@ -211,7 +214,7 @@ class SharedCircuits:
         for field, token in releases.items():
             commands.append(("EVAL", _RELEASE, 1, self._lease_key(field), token))
         for field, token in self._leases.items():
-            commands.append(("EVAL", _RENEW, 1, self._lease_key(field), token, _LEASE))
+            commands.append(("EVAL", _RENEW, 1, self._lease_key(field), token, self._lease))
         return commands
 
     async def _keep(self) -> None:
