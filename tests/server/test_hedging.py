@@ -487,7 +487,7 @@ async def test_random_cancels_leave_nothing(serve: Serve, seed: int) -> None:
 
         async def chat() -> None:
             call = served.chat.Chat(request())
-            after = draw.choice([0.0, 0.001, 0.004, 0.01])
+            after = draw.choice([0.0, 0.001, 0.004, 0.01, 0.3])
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError, TimeoutError):
                 async with asyncio.timeout(after):
                     await events_of(call)
@@ -498,7 +498,7 @@ async def test_random_cancels_leave_nothing(serve: Serve, seed: int) -> None:
         await until(lambda: served.app.admission.running == 0)
         await until(lambda: not any(adapter.open_streams for adapter in adapters))
         await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("hedged")])
-        assert sum(adapter.calls for adapter in adapters) > 60
+        assert all(adapter.calls for adapter in adapters[:2])
         assert not served.log_lines("chat_fault")
 
 
