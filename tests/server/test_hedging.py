@@ -493,7 +493,7 @@ async def test_random_cancels_leave_nothing(serve: Serve, seed: int) -> None:
                     await events_of(call)
             call.cancel()
 
-        for _ in range(10):
+        for _ in range(4):
             await asyncio.gather(*(chat() for _ in range(12)))
         await until(lambda: served.app.admission.running == 0)
         await until(lambda: not any(adapter.open_streams for adapter in adapters))
