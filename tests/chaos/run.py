@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -159,7 +159,10 @@ class Stage:
         suffix = "nameless" if scenario.nameless else scenario.form
         names = [f"{lane.primary}-{suffix}" if suffix else lane.primary for lane in lanes]
         harmed = {lane.primary for lane in lanes} | ({lane.second for lane in lanes} if scenario.both else set())
-        if not (scenario.nameless or await self._healed(lanes, caller)):
+        everybody = {name for lane in lanes for name in (lane.primary, lane.second)}
+        if scenario.form == "local":
+            everybody.add("local")  # that it is loaded first is no part of falling over
+        if not (scenario.nameless or await self._healed(everybody, caller)):
             raise RuntimeError(f"before {scenario.name!r} nobody is harmed, and yet not everybody answers")
         fault = msgspec.structs.replace(scenario.fault, pause=scenario.fault.pause * self._patience)
         await self._proxy.do(Command(tuple(harmed), fault, report=True))
@@ -171,7 +174,7 @@ class Stage:
         report = await self._proxy.do(Command(tuple(harmed), Fault(), report=True))
         seen.requests += report.requests
         if not scenario.nameless:
-            seen.recovered = await self._healed(lanes, caller) and seen.recovered
+            seen.recovered = await self._healed(everybody, caller) and seen.recovered
 
     async def _still_held(self) -> int:
         """Return the connections on which the proxy is silent, once the gateway has had time to end them."""
@@ -182,10 +185,10 @@ class Stage:
             await asyncio.sleep(0.05)
         return 0
 
-    async def _healed(self, lanes: Sequence[Lane], caller: Caller) -> bool:
-        """Wait until everybody of these lanes answers at the first attempt again. Returns whether that came."""
+    async def _healed(self, everybody: Iterable[str], caller: Caller) -> bool:
+        """Wait until all of these providers answer at the first attempt. Returns whether that came."""
         end = time.monotonic() + _PATIENCE
-        for provider in {name for lane in lanes for name in (lane.primary, lane.second)} - {"together"}:
+        for provider in sorted(everybody):
             while True:
                 (turn,) = await caller.chat(next(self._numbers), provider, Kind.STREAMED)
                 if turn.answered and turn.provider == provider and not turn.failed_over:

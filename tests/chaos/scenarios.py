@@ -159,7 +159,7 @@ SCENARIOS = (
 )
 
 _RETRIES = {"first_wait": "100ms", "longest_wait": "500ms"}
-_LOCAL_MODEL = "smollm2-135m-instruct"
+_LOCAL = {"provider": "local", "model": "smollm2-135m-instruct"}
 
 
 def configuration(patience: float) -> dict[str, object]:
@@ -176,9 +176,10 @@ def configuration(patience: float) -> dict[str, object]:
     for lane in _DNS:
         found[f"{lane.primary}-nameless"] = _persona(lane)
     first = LANES[0][0]
-    # The local model is small and slow, and has to be loaded first.
-    patient = {"first_token": "30s", "idle": "30s"}
-    found["openai-local"] = {**_persona(first), "timeouts": patient, "sampling": {"max_output_tokens": 8}}
+    # The local model is small and slow.
+    slow = {"timeouts": {"first_token": "30s", "idle": "30s"}, "sampling": {"max_output_tokens": 8}}
+    found["openai-local"] = {**_persona(first), **slow}
+    found["local"] = {**_LOCAL, **slow}
     found["openai-nowhere"] = {**_target(first.primary), "fallback": [_target(first.second)]}
     return {
         "version": 1,
@@ -189,8 +190,7 @@ def configuration(patience: float) -> dict[str, object]:
 
 
 def _persona(lane: Lane) -> dict[str, object]:
-    local = {"provider": "local", "model": _LOCAL_MODEL}
-    return {**_target(lane.primary), "fallback": [_target(lane.second), local]}
+    return {**_target(lane.primary), "fallback": [_target(lane.second), _LOCAL]}
 
 
 def _target(provider: str) -> dict[str, str]:
