@@ -135,6 +135,19 @@ def test_who_cannot_be_used_is_passed_over_and_told() -> None:
     assert "no default model" in told["nameless"]
 
 
+def test_a_first_choice_that_cannot_be_asked_is_told() -> None:
+    """Where the request's model, or the first of a persona's list, is no leg, a notice says who is asked and why."""
+    platform = {"personas": {"a": targets("absent", "able"), "b": targets("absent", "able", strategy="weighted")}}
+    made = planning(platform)
+    for request, field in ((ask("absent/x", fallback_models=["able"]), "model"), (ask(persona="a"), "persona")):
+        notice = made.planner.plan(request, REQUEST_ID).notice
+        assert notice is not None
+        assert (notice.code, notice.field) == (chat_pb2.NOTICE_CODE_FALLBACK_USED, field)
+        assert "able/one is asked in place of absent/" in notice.message
+        assert "set EP_ABSENT_API_KEY" in notice.message
+    assert made.planner.plan(ask(persona="b"), REQUEST_ID).notice is None
+
+
 @pytest.mark.parametrize(
     ("platform", "request_", "error", "words"),
     [

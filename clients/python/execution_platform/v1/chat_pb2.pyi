@@ -288,7 +288,7 @@ class _NoticeCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeCode
     NOTICE_CODE_PARAM_DEFAULTED: _NoticeCode.ValueType  # 7
     """A value that the provider requires and the request leaves open was filled in."""
     NOTICE_CODE_FALLBACK_USED: _NoticeCode.ValueType  # 8
-    """The answer comes from a fallback; `attempts` tell why."""
+    """The answer comes from a fallback; `attempts` tell why, or the message where the first could not be asked at all."""
 
 class NoticeCode(_NoticeCode, metaclass=_NoticeCodeEnumTypeWrapper):
     """What a notice is about."""
@@ -310,7 +310,7 @@ NOTICE_CODE_PROVIDER_WARNING: NoticeCode.ValueType  # 6
 NOTICE_CODE_PARAM_DEFAULTED: NoticeCode.ValueType  # 7
 """A value that the provider requires and the request leaves open was filled in."""
 NOTICE_CODE_FALLBACK_USED: NoticeCode.ValueType  # 8
-"""The answer comes from a fallback; `attempts` tell why."""
+"""The answer comes from a fallback; `attempts` tell why, or the message where the first could not be asked at all."""
 Global___NoticeCode: _TypeAlias = NoticeCode  # noqa: Y015
 
 class _FinishReason:

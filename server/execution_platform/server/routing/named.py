@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from execution_platform.adapters.errors import AdapterError, NotConfiguredError
 from execution_platform.server.config.personas import RouteTarget
 from execution_platform.server.routing.persona import Persona
+from execution_platform.server.routing.plan import Leg
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router, Target
 from execution_platform.v1 import chat_pb2
@@ -39,6 +40,10 @@ class Named:
     def name(self) -> str:
         """``provider/model``."""
         return f"{self.provider}/{self.model}" if self.model else self.provider
+
+    def is_leg(self, leg: Leg) -> bool:
+        """Return whether a leg stands for it."""
+        return (leg.provider, leg.model) == (self.provider, self.model)
 
 
 @dataclass(frozen=True, slots=True)

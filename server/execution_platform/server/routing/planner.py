@@ -143,7 +143,9 @@ class Planner:
             ),
             strategy=order.strategy if left else Strategy.PRIORITY,
             decided_by=naming.decided_by,
-            notice=naming.notice or _no_session(plan, wanted, order.strategy, asked),
+            notice=_not_the_first(naming, order.strategy, refused, asked)
+            or naming.notice
+            or _no_session(plan, wanted, order.strategy, asked),
             error=error,
         )
 
@@ -313,6 +315,23 @@ def _not_needed(leg: Leg, reasons: Sequence[str], why: str) -> Candidate:
 
 def _field_of(naming: Naming) -> str:
     return naming.others[0].field if naming.pinned is None else naming.pinned.field
+
+
+def _not_the_first(
+    naming: Naming, strategy: Strategy, refused: Sequence[Candidate], asked: Sequence[_Open]
+) -> chat_pb2.Notice | None:
+    """Return what to tell a caller whose first choice cannot be asked at all; None: it can, or nobody comes first."""
+    first = naming.pinned
+    if first is None and strategy is Strategy.PRIORITY:
+        first = naming.others[0]
+    why = [each.reasons[-1] for each in refused if first is not None and first.is_leg(each.leg)]
+    if first is None or not why or not asked:
+        return None
+    return chat_pb2.Notice(
+        code=chat_pb2.NOTICE_CODE_FALLBACK_USED,
+        field=first.field,
+        message=f"{asked[0].leg.name} is asked in place of {first.name}: {why[0]}",
+    )
 
 
 def _no_session(plan: Plan, wanted: Strategy, used: Strategy, asked: Sequence[_Open]) -> chat_pb2.Notice | None:
