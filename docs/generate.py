@@ -10,7 +10,10 @@ import argparse
 import importlib.metadata
 import re
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,22 @@ import annotated_types
 import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.registry import GROUP, Registry
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
 from execution_platform.client.errors import error_from_rpc
+from execution_platform.server.config.personas import (
+    CapabilityName,
+    LimitSettings,
+    PersonaSettings,
+    PlatformConfiguration,
+    Seconds,
+)
 from execution_platform.server.config.settings import Settings
+from execution_platform.server.config.spelling import CAPABILITIES
 from execution_platform.server.errors import InternalError
 from execution_platform.server.metrics import INSTRUMENTS
 from execution_platform.server.status import failure_of
@@ -244,6 +256,87 @@ def metrics() -> str:
     return table(["metric", "type", "labels", "meaning"], rows)
 
 
+# --- personas ---------------------------------------------------------------------------------------------------------
+
+
+def kind_of(annotation: Any) -> str:
+    """Return what a key's value is, in a word or two."""
+    arguments = [each for each in typing.get_args(annotation) if each is not type(None)]
+    if annotation in {Seconds, Seconds | None}:
+        return "time"
+    origin = typing.get_origin(annotation)
+    if origin in {typing.Union, types.UnionType, typing.Annotated}:
+        return kind_of(arguments[0])
+    if origin is typing.Literal:
+        return " or ".join(code(str(each)) for each in arguments if each != "")
+    if origin in {tuple, frozenset}:
+        return "list"
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum) and annotation is not CapabilityName:
+        return " or ".join(code(each) for each in annotation)
+    words = {str: "text", bool: "`true` or `false`", int: "whole number", dict: "mapping"}
+    return words.get(origin or annotation, "number")
+
+
+def model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """Return the model that a key's value is made of, and whether it is one by name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is dict:
+        return model_in(arguments[1])[0], True
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        return model_in(arguments[0])
+    return None, False
+
+
+def shown_default(field: FieldInfo) -> str:
+    """Return the default of a key as it is written in the file."""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, bool):
+        return code(str(value).lower())
+    if isinstance(value, float):
+        return code(f"{value:g}")
+    return code(str(value)) if isinstance(value, int | StrEnum) else ""
+
+
+def key_rows(model: type[BaseModel], prefix: str, apart: tuple[type[BaseModel], ...]) -> Iterator[Row]:
+    """Yield a row for each key of a model, and for those within; models that are told apart are only named."""
+    for name, field in model.model_fields.items():
+        inner, by_name = model_in(field.annotation)
+        path = f"{prefix}{name}" + (".NAME" if by_name and inner is not None else "")
+        if inner is None or inner in apart:
+            kind = "mapping" if inner is not None else "time" if is_time(field) else kind_of(field.annotation)
+            yield [code(path), kind, shown_default(field), field.description or ""]
+        else:
+            yield from key_rows(inner, f"{path}.", apart)
+
+
+def is_time(field: FieldInfo) -> bool:
+    """Tell whether a key's value is a time, by the notes of its type."""
+    return typing.get_args(Seconds)[1] in field.metadata
+
+
+def persona_keys() -> str:
+    """Return the table of a persona's keys."""
+    return table(["key", "value", "default", "meaning"], key_rows(PersonaSettings, "", ()))
+
+
+def file_keys() -> str:
+    """Return the table of the file's keys but those of its personas."""
+    rows = key_rows(PlatformConfiguration, "", (PersonaSettings, LimitSettings))
+    return table(["key", "value", "default", "meaning"], rows)
+
+
+def capability_words() -> str:
+    """Return the table of capabilities and of the words that are read for them."""
+    words = {
+        name: [word for word, meant in CAPABILITIES.items() if meant is name and word != name.value]
+        for name in CapabilityName
+    }
+    rows = ([code(name.value), ", ".join(map(code, sorted(others)))] for name, others in words.items())
+    return table(["capability", "also written"], rows)
+
+
 # --- lists of pages ---------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +354,8 @@ def decisions() -> str:
 
 #: Settings that most operators look at; the reference has all.
 COMMON = (
-    "listen", "workers", "default_model", "model_aliases", "default_deadline_seconds", "drain_seconds",
+    "listen", "workers", "config_path", "persona_provider_map_path", "default_model", "model_aliases",
+    "default_deadline_seconds", "drain_seconds",
     "max_concurrent_chats", "metrics_listen", "tls_cert_file", "tls_key_file", "log_level", "log_format",
 )  # fmt: skip
 
@@ -296,6 +390,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "automatic": automatic,
     "errors": errors,
     "metrics": metrics,
+    "persona-keys": persona_keys,
+    "file-keys": file_keys,
+    "capability-words": capability_words,
     "decisions": decisions,
 }
 

@@ -171,7 +171,7 @@ def provider_that_waits(release: threading.Event, asked: threading.Semaphore) ->
 
 
 def test_a_running_chat_keeps_the_configuration_with_which_it_began(tmp_path: Path) -> None:
-    """A chat that waits for its provider falls back to whom its persona named when it began, not to whom it does now."""
+    """A chat that waits for its provider falls back to whom its persona named when it began, and no later one."""
     file = tmp_path / "personas.yaml"
     text = "asker: {provider: openai, model: gpt-4, retries: {most: 0}, fallback: [scripted/%s]}\n"
     put(file, text % "echo")

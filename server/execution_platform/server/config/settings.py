@@ -55,7 +55,7 @@ class Settings(BaseModel):
         description="Further names of models: `fast=openai/gpt-5-mini,deep=anthropic/...` or a JSON object.",
     )
     config_path: str = Field(
-        default="", description="File of personas and routes, YAML or JSON: see personas.md. Empty: none."
+        default="", description="File of personas and routes, YAML or JSON: see docs/personas.md. Empty: none."
     )
     persona_provider_map_path: str = Field(
         default="", description="File of personas alone, YAML or JSON, read beside EP_CONFIG_PATH. Empty: none."
