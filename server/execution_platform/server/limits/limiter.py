@@ -107,14 +107,12 @@ class _Grant:
 
     Attributes:
         shared: from the counters in Redis.
-        taken_at: when.
-        demands: from the limits of a minute.
+        demands: from the limits of a minute, and when they were counted at the latest.
         places: of limits of what runs at once: the limit's name and the place's number.
     """
 
     shared: bool
-    taken_at: float
-    demands: list[_Demand] = field(default_factory=list)
+    demands: list[tuple[_Demand, float]] = field(default_factory=list)
     places: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -209,8 +207,8 @@ class Limiter:
         if self._shared is not None:
             with suppress(SharedStateUnavailableError):
                 async with self._shared.state.asking():
-                    return await self._take_all(_Grant(True, self._clock()), demands)
-        return await self._take_all(_Grant(False, self._clock()), demands)
+                    return await self._take_all(_Grant(shared=True), demands)
+        return await self._take_all(_Grant(shared=False), demands)
 
     async def _take_all(self, grant: _Grant, demands: Sequence[_Demand]) -> _Grant:
         for demand in demands:
@@ -233,7 +231,7 @@ class Limiter:
         wait = await windows.take(demand.name, demand.most, demand.amount)
         if wait is not None:
             return _reached(demand, wait)
-        grant.demands.append(demand)
+        grant.demands.append((demand, self._clock()))
         return None
 
     async def _settle(self, grant: _Grant, used: Reservation | None) -> None:
@@ -257,11 +255,10 @@ class Limiter:
         await self._correct(shared.windows if shared is not None and grant.shared else self._windows, grant, used)
 
     async def _correct(self, windows: Windows, grant: _Grant, used: Reservation | None) -> None:
-        age = self._clock() - grant.taken_at
-        for demand in grant.demands:
+        for demand, counted_at in grant.demands:
             amount = (0 if used is None else _amount(demand.limit, used)) - demand.amount
             if amount:
-                await windows.correct(demand.name, amount, age)
+                await windows.correct(demand.name, amount, self._clock() - counted_at)
 
 
 @dataclass(frozen=True, slots=True)
