@@ -338,6 +338,7 @@ def _route_fields(journal: Journal) -> dict[str, object]:
             {
                 "provider": entry.leg.provider,
                 "model": entry.leg.model,
+                "cause": chat_pb2.AttemptCause.Name(entry.cause).removeprefix("ATTEMPT_CAUSE_"),
                 "outcome": chat_pb2.AttemptOutcome.Name(entry.outcome).removeprefix("ATTEMPT_OUTCOME_"),
                 "reason": "" if entry.error is None else error_pb2.ErrorReason.Name(entry.error.reason),
             }
