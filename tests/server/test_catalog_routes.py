@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.rpc import error_details_pb2
 from tests.server.conftest import (
     Serve,
     Served,
@@ -43,7 +44,7 @@ PLATFORM: dict[str, Any] = {
         "reviewer": REVIEWER,
         "a": targets("plain"),
         "b": targets("plain"),
-        "failing": targets("able", "blind"),
+        "failing": targets("able", "blind", retries={"most": 0}),
     },
     "breaker": {"failures": 1, "open_seconds": 60},
 }
@@ -156,7 +157,11 @@ async def test_a_route_that_is_not_there_says_why(serve: Serve) -> None:
     assert verdicts(response)["plain/one"] == (0, "CAPABILITY_MISSING")
     assert error_info(error).reason == "CAPABILITY_MISSING"
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert any("PreconditionFailure" in detail.type_url for detail in details_of(error).details)
+    precondition = error_details_pb2.PreconditionFailure()
+    assert details_of(error).details[-1].Unpack(precondition)
+    [violation] = precondition.violations
+    assert (violation.type, violation.subject) == ("CAPABILITY_MISSING", "provider:plain")
+    assert "lacks tools" in violation.description
     assert events[-1].failed.error.message == response.error.message
     assert len(events[-1].failed.attempts) == 0
 
@@ -196,6 +201,19 @@ async def test_an_open_circuit_is_shown_in_its_place(serve: Serve) -> None:
     assert (first.route.provider, first.position) == ("able", 1)
     assert first.verdict == catalog_pb2.ROUTE_VERDICT_CIRCUIT_OPEN
     assert "its circuit is open for" in first.reasons[-1]
+
+
+async def test_a_provider_that_limits_the_rate_is_shown(serve: Serve) -> None:
+    """A leg whose provider has asked not to come again for a while is told to be passed over now, and how long."""
+    limited = [{"error": {"reason": "PROVIDER_RATE_LIMITED", "message": "slowly", "retry_after": 60}}]
+    specs = [spec(name, default_model="echo", family="scripted") for name in ("able", "blind", "plain")]
+    async with serve(KEYS, specs, PLATFORM) as served:
+        request = chat_request(model="", persona="failing")
+        request.provider_options.add(provider="scripted", options_json=json.dumps({"script": limited}))
+        await failed_stream(served.chat.Chat(request))
+        response = await explained(served, persona="failing")
+    assert [each.verdict for each in response.candidates[:2]] == [catalog_pb2.ROUTE_VERDICT_RATE_LIMITED] * 2
+    assert "its provider limits the rate: not before" in response.candidates[0].reasons[-1]
 
 
 async def test_a_persona_reaches_the_provider_and_the_log(serve: Serve) -> None:

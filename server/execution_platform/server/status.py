@@ -108,7 +108,7 @@ def failure_of(
         request_id: id of the request; empty: unknown.
         attempt: number of the failed attempt, from 1; 0: nobody was asked.
         after_output: output has been sent, so the channel must not retry on its own.
-        subject: whose limit is reached; empty: the provider's.
+        subject: whose limit is reached; empty: the provider's, or the route's where none was asked.
     """
     code = _CODES.get(detail.reason, grpc.StatusCode.INTERNAL)
     reason = _reason_name(detail.reason)
@@ -154,7 +154,7 @@ def _details(
     # What is larger than a limit of ours never passes: no wait helps.
     if code in _WITH_RETRY_INFO and (detail.retryable or detail.reason != error_pb2.ERROR_REASON_RATE_LIMITED):
         parts.append(_retry_info(detail))
-    special = _special(detail, code, reason, subject or f"provider:{detail.provider}")
+    special = _special(detail, code, reason, subject or _subject(detail))
     if special is not None:
         parts.append(special)
     return parts
@@ -167,6 +167,10 @@ def _retry_info(detail: error_pb2.ErrorDetail) -> error_details_pb2.RetryInfo:
     else:
         info.retry_delay.CopyFrom(_duration(DEFAULT_RETRY_SECONDS))
     return info
+
+
+def _subject(detail: error_pb2.ErrorDetail) -> str:
+    return f"provider:{detail.provider}" if detail.provider else "route"
 
 
 def _special(detail: error_pb2.ErrorDetail, code: grpc.StatusCode, reason: str, subject: str) -> Message | None:
