@@ -386,6 +386,16 @@ async def test_the_loser_costs_what_its_provider_told(serve: Serve) -> None:
     assert [line.amount.nanos for line in lost.cost.lines] == [2_000_000]
 
 
+def test_latencies_of_invented_models_are_forgotten() -> None:
+    """However many models callers name, those of the newest answers are remembered and no others."""
+    latencies = Latencies()
+    for number in range(3_000):
+        latencies.note("compatible", f"invented-{number}", 0.1)
+        latencies.note("compatible", "used", 0.2)
+    assert latencies.samples("compatible", "used") == 200
+    assert sum(latencies.samples("compatible", f"invented-{number}") for number in range(3_000)) < 1_024
+
+
 class Faulty(ScriptedAdapter):
     """An adapter with a bug."""
 

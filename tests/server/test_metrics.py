@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import socket
+import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,15 @@ async def test_the_alerts_name_what_is_served(endpoint: MetricsEndpoint) -> None
         assert wanted <= served[names[0]] | {"instance"}
         shown = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
         assert shown <= wanted | {"instance"}
+
+
+def test_prometheus_takes_the_alerts() -> None:
+    """Prometheus's own tool finds nothing wrong with the rules."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed; it comes with Prometheus")
+    checked = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 async def test_chats_and_attempts_are_counted(serve: Serve) -> None:

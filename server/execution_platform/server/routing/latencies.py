@@ -9,6 +9,9 @@ __all__ = ["Latencies"]
 #: Answers that are remembered of each model.
 _REMEMBERED = 200
 
+#: Models that are remembered. Callers may name any model, so there has to be an end.
+_MODELS = 1_024
+
 
 class Latencies:
     """Times to the first output, of the last answers of each model, in this process."""
@@ -18,7 +21,11 @@ class Latencies:
 
     def note(self, provider: str, model: str, seconds: float) -> None:
         """Remember when a model's first output came."""
-        self._seen.setdefault((provider, model), deque(maxlen=_REMEMBERED)).append(seconds)
+        seen = self._seen.pop((provider, model), None) or deque(maxlen=_REMEMBERED)
+        seen.append(seconds)
+        self._seen[provider, model] = seen
+        if len(self._seen) > _MODELS:
+            del self._seen[next(iter(self._seen))]
 
     def samples(self, provider: str, model: str) -> int:
         """Return how many answers are remembered."""
