@@ -14,7 +14,8 @@ from tests.server.planning import ListPrices
 
 from execution_platform.server.config.personas import Strategy
 from execution_platform.server.routing.latencies import Latencies
-from execution_platform.server.routing.strategies import Inputs, Option, ordered, rough_tokens, share
+from execution_platform.server.routing.prompt_size import prompt_tokens
+from execution_platform.server.routing.strategies import Inputs, Option, ordered, share
 from execution_platform.v1 import chat_pb2
 
 IDS = [str(uuid.UUID(int=number)) for number in range(4_000)]
@@ -144,17 +145,20 @@ def test_the_cheapest_is_first_and_the_unpriced_last() -> None:
     result = ordered(Strategy.CHEAPEST, options, inputs(prices=prices, request=request))
     assert [options[index].provider for index in result.options] == ["c", "a", "b"]
     assert list(result.reasons) == [
-        "about USD 0.4 for 100 tokens in and 100 out",
+        "about USD 0.402 for 101 tokens in and 100 out",
         "no price is known",
-        "about USD 0.1 for 100 tokens in and 100 out",
+        "about USD 0.1005 for 101 tokens in and 100 out",
     ]
 
 
 def test_a_prompt_is_measured_roughly() -> None:
-    """Four characters of text, tools and arguments are a token, a medium a thousand, also within results."""
-    request = chat_request(text="x" * 40)
-    request.tools.add(function=chat_pb2.FunctionTool(name="f", description="d" * 10, parameters_json="{" + " " * 9))
-    block = request.messages.add().content.add()
-    block.tool_result.content.add().text.text = "y" * 20
-    block.tool_result.content.add().media.data = b"z" * 1_000_000
-    assert rough_tokens(request) == (40 + 20 + 20) // 4 + 1_000
+    """Four bytes of text, tools and results are about a token, a medium is a thousand whatever its size."""
+    request = chat_request(text="x" * 4_000)
+    assert prompt_tokens(request) == pytest.approx(1_000, rel=0.01)
+    request.tools.add(function=chat_pb2.FunctionTool(name="f", description="d" * 4_000))
+    assert prompt_tokens(request) == pytest.approx(2_000, rel=0.01)
+    result = request.messages.add().content.add().tool_result
+    result.content.add().text.text = "y" * 4_000
+    assert prompt_tokens(request) == pytest.approx(3_000, rel=0.01)
+    result.content.add().media.data = b"z" * 1_000_000
+    assert prompt_tokens(request) == pytest.approx(4_000, rel=0.01)

@@ -7,19 +7,14 @@ anyway once the provider has told what it counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol
 
 from execution_platform.server.limits.limiter import Reservation
-from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
+from execution_platform.server.routing.prompt_size import prompt_tokens
+from execution_platform.v1 import chat_pb2, usage_pb2
 
 __all__ = ["Estimates", "PriceList"]
-
-_BYTES_A_TOKEN = 4
-
-#: Tokens of an image, an audio or a document, whose bytes tell nothing of them.
-_TOKENS_A_MEDIUM = 1_000
 
 #: Tokens of an answer of which nothing is known.
 _USUAL_OUTPUT = 1_000
@@ -86,7 +81,7 @@ class Estimates:
         """Return what an attempt costs by what its provider told; where that is nothing, what its prompt costs."""
         if not usage.items:
             item = usage_pb2.UsageItem(
-                kind=usage_pb2.USAGE_KIND_INPUT, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=_prompt_tokens(request)
+                kind=usage_pb2.USAGE_KIND_INPUT, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=prompt_tokens(request)
             )
             usage = usage_pb2.Usage(items=[item])
         return self._prices.cost(provider, model, usage)
@@ -105,28 +100,6 @@ class Estimates:
         return round(self._usual.get((provider, model), _USUAL_OUTPUT))
 
     def _reservation(self, provider: str, model: str, request: chat_pb2.ChatRequest, output: int) -> Reservation:
-        prompt = _prompt_tokens(request)
+        prompt = prompt_tokens(request)
         price = self._prices.estimate(provider, model, prompt, output)
         return Reservation(prompt + output, 0 if price is None else int(price * 1_000_000_000))
-
-
-def _prompt_tokens(request: chat_pb2.ChatRequest) -> int:
-    size = sum(tool.ByteSize() for tool in request.tools)
-    media = 0
-    contents: list[Sequence[content_pb2.ContentBlock]] = [request.system]
-    contents += [message.content for message in request.messages]
-    for content in contents:
-        for block in content:
-            size += block.ByteSize()
-            for medium in _media(block):
-                size -= len(medium.data)
-                media += 1
-    return size // _BYTES_A_TOKEN + media * _TOKENS_A_MEDIUM
-
-
-def _media(block: content_pb2.ContentBlock) -> list[content_pb2.MediaBlock]:
-    if block.HasField("media"):
-        return [block.media]
-    if block.HasField("tool_result"):
-        return [part.media for part in block.tool_result.content if part.HasField("media")]
-    return []

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
 from execution_platform.server.config.personas import Strategy
-from execution_platform.v1 import chat_pb2, content_pb2
+from execution_platform.server.routing.prompt_size import prompt_tokens
+from execution_platform.v1 import chat_pb2
 
-__all__ = ["Inputs", "KnowsLatencies", "KnowsPrices", "Option", "Ordered", "ordered", "rough_tokens", "score", "share"]
+__all__ = ["Inputs", "KnowsLatencies", "KnowsPrices", "Option", "Ordered", "ordered", "score", "share"]
 
 #: With LOWEST_LATENCY one chat in so many asks another model first, so that the slow and the unknown become known.
 _EXPLORING = 20
@@ -21,11 +22,6 @@ _MEDIAN = 50.0
 
 #: Tokens of an answer whose length the request does not bound.
 _USUAL_OUTPUT = 1_000
-
-_CHARACTERS_A_TOKEN = 4
-
-#: Tokens of an image or a document, whose bytes tell nothing of them.
-_TOKENS_A_MEDIUM = 1_000
 
 
 class KnowsLatencies(Protocol):
@@ -126,22 +122,6 @@ def score(weight: float, *key: str) -> float:
     return -weight / math.log(share(*key))
 
 
-def rough_tokens(request: chat_pb2.ChatRequest) -> int:
-    """Return about how many tokens a prompt has: a token for four characters, a thousand for a medium."""
-    characters = media = 0
-    for tool in request.tools:
-        characters += len(tool.function.description) + len(tool.function.parameters_json)
-    for block in (*request.system, *(block for message in request.messages for block in message.content)):
-        for part in _within(block):
-            characters += len(part.text.text) + len(part.tool_call.arguments_json)
-            media += part.HasField("media")
-    return characters // _CHARACTERS_A_TOKEN + media * _TOKENS_A_MEDIUM
-
-
-def _within(block: content_pb2.ContentBlock) -> Iterable[content_pb2.ContentBlock]:
-    return block.tool_result.content if block.HasField("tool_result") else (block,)
-
-
 def _by_place(options: Sequence[Option], inputs: Inputs) -> Ordered:  # noqa: ARG001 - as the others
     return Ordered(Strategy.PRIORITY, range(len(options)), [""] * len(options))
 
@@ -193,7 +173,7 @@ def _by_latency(options: Sequence[Option], inputs: Inputs) -> Ordered:
 
 def _by_price(options: Sequence[Option], inputs: Inputs) -> Ordered:
     sampling = inputs.request.sampling
-    asked = rough_tokens(inputs.request)
+    asked = prompt_tokens(inputs.request)
     answered = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else _USUAL_OUTPUT
     prices = [inputs.prices.estimate(option.provider, option.model, asked, answered) for option in options]
     order = sorted(range(len(options)), key=lambda index: _last_if_none(prices[index]))
