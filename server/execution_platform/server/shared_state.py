@@ -214,11 +214,9 @@ def _client(url: SecretStr, bound: float) -> Redis:
             protocol=2,
             driver_info=None,
         )
-    except ValueError as error:
+    except ValueError:
         # Its message may hold the address, and so the password.
-        raise ConfigurationError(
-            ["EP_REDIS_URL: cannot be read; write it as redis://user:password@host:6379/0"]
-        ) from error.__cause__
+        raise ConfigurationError(["EP_REDIS_URL: cannot be read; write it as redis://host:6379/0"]) from None
     return Redis.from_pool(pool)
 
 

@@ -140,7 +140,10 @@ class Settings(BaseModel):
     @classmethod
     def _check_redis_url(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value() and not _REDIS.match(value.get_secret_value()):
-            raise ValueError("write it as redis://user:password@host:6379/0, with rediss:// for TLS, or unix:///path")
+            raise ValueError(
+                "write it as redis://host:6379/0, rediss://host:6380/0 for TLS, or unix:///path; "
+                "user:password@ goes before the host"
+            )
         return value
 
     @field_validator("model_aliases")
