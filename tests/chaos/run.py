@@ -163,7 +163,8 @@ class Stage:
         if scenario.form == "local":
             everybody.add("local")  # that it is loaded first is no part of falling over
         if not (scenario.nameless or await self._healed(everybody, caller)):
-            raise RuntimeError(f"before {scenario.name!r} nobody is harmed, and yet not everybody answers")
+            told = self._server.err.splitlines()[-1:]
+            raise RuntimeError(f"before {scenario.name!r} nobody is harmed, and yet not everybody answers: {told}")
         fault = msgspec.structs.replace(scenario.fault, pause=scenario.fault.pause * self._patience)
         await self._proxy.do(Command(tuple(harmed), fault, report=True))
         kinds = list(itertools.islice(itertools.cycle(_spread(scenario.kinds, len(names))), count))
