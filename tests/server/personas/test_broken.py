@@ -408,11 +408,16 @@ def test_what_chats_can_do_without_is_a_warning() -> None:
     reading = read(
         "a:\n  provider: openai\n  fallback: [blind, bedrock/claude]\n  requires: [vision]\n"
         "b: {provider: openai, strategy: cheapest}\n"
+        "c: {provider: blind, requires: [seed]}\n"
     )
     assert reading.warnings == (
         "personas.yaml:3: a.fallback[1]: no adapter for Amazon Bedrock is installed: it is passed over",
         "personas.yaml:4: a.requires: blind/mole cannot do 'image_input' and is passed over",
         "personas.yaml:5: b.strategy: 'cheapest' has only one route to choose from",
+        (
+            "personas.yaml:6: c.requires: nobody of blind/mole is known to do 'seed', so that chats are refused; "
+            "say so at `models`"
+        ),
     )
 
 

@@ -146,28 +146,33 @@ class Consistency:
             self._problems.add(persona.at("allowed_regions"), message)
 
     def _capabilities(self, persona: Checked) -> None:
-        routes = [target for _, target in persona.routes()]
+        routes = [target for _, target in persona.routes() if self._known.is_installed(target.provider)]
+        if not persona.settings.provider or not routes:
+            return
         for capability in sorted(persona.settings.requires):
-            lacking = [target for target in routes if self._lacks(target, capability)]
-            if not lacking or not persona.settings.provider:
-                continue
-            names = ", ".join(self._name_of(target) for target in lacking)
-            if len(lacking) == len(routes):
-                message = f"{names} cannot do {capability.value!r}; ask a model that can, or do not require it"
-                self._problems.add(persona.at("requires"), message)
-            else:
-                self._warnings.add(persona.at("requires"), f"{names} cannot do {capability.value!r} and is passed over")
+            known = {self._name_of(target): self._can(target, capability) for target in routes}
+            lacking = ", ".join(name for name, can in known.items() if can is False)
+            at, what = persona.at("requires"), repr(capability.value)
+            if all(can is False for can in known.values()):
+                message = f"{lacking} cannot do {what}; ask a model that can, or do not require it"
+                self._problems.add(at, message)
+            elif not any(known.values()):
+                names = ", ".join(known)
+                message = f"nobody of {names} is known to do {what}, so that chats are refused; say so at `models`"
+                self._warnings.add(at, message)
+            elif lacking:
+                self._warnings.add(at, f"{lacking} cannot do {what} and is passed over")
 
-    def _lacks(self, target: RouteTarget, capability: CapabilityName) -> bool:
-        """Return whether it is known that a model lacks something."""
+    def _can(self, target: RouteTarget, capability: CapabilityName) -> bool | None:
+        """Return whether a model can do something; None: it is not known."""
         model = target.model or self._known.default_model(target.provider)
         facts = self._models.get(f"{target.provider}/{model}")
         if facts is not None and facts.capabilities is not None:
-            return capability not in facts.capabilities
-        spec = self._known.specs.get(target.provider)
-        if spec is None:
-            return False
-        return any(name_of(each) == capability.value for each in capabilities_of(spec, model).unsupported)
+            return capability in facts.capabilities
+        found = capabilities_of(self._known.specs[target.provider], model)
+        if any(name_of(each) == capability.value for each in found.supported):
+            return True
+        return False if any(name_of(each) == capability.value for each in found.unsupported) else None
 
     def _times(self, persona: Checked) -> None:
         times, retries = persona.settings.timeouts, persona.settings.retries
