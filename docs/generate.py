@@ -228,7 +228,7 @@ def error_rows() -> Iterator[Row]:
     for name, reason in error_pb2.ErrorReason.items():
         if reason == error_pb2.ERROR_REASON_UNSPECIFIED:
             continue
-        detail = error_pb2.ErrorDetail(reason=reason)
+        detail = error_pb2.ErrorDetail(reason=reason, retryable=reason in retryable)
         more = [kind.__name__ for kind in details_of(detail) if kind not in always]
         yield [
             code(name.removeprefix("ERROR_REASON_")),
