@@ -229,17 +229,25 @@ async def test_a_replica_that_dies_while_it_probes_is_outlived(redis: RealRedis)
 
 
 async def test_a_long_probe_keeps_its_right(redis: RealRedis) -> None:
-    """A probe that runs longer than the time to live of its right is still the only one."""
-    async with replicas(redis, lease=150) as (first, second):
+    """The right to probe lives as long as the probe, also if Redis loses it, and goes back with its end."""
+    async with replicas(redis, lease=60_000, pause=FOREVER) as (first, second):
         await first.fail()
-        await until(lambda: second.state() == OPEN)
-        await first.pass_time(31)
-        await second.pass_time(31)
+        for each in (first, second):
+            await each.sharing.sync()
+            await each.pass_time(31)
+        name = first.shared.key("circuits", "probe", '["p","m"]')
         async with first.circuits.of("p", "m").calling():
-            for _ in range(50):
-                with pytest.raises(CircuitOpenError):
+            for forget in (False, True):
+                async with first.shared.asking() as client:
+                    await (client.delete(name) if forget else client.pexpire(name, 5_000))
+                await first.sharing.sync()
+                async with first.shared.asking() as client:
+                    assert await client.pttl(name) > 5_000
+                with pytest.raises(CircuitOpenError, match="another replica is probing it"):
                     await second.call()
-                await asyncio.sleep(0.01)
+        await first.sharing.sync()
+        async with first.shared.asking() as client:
+            assert not await client.exists(name)
 
 
 async def test_a_redis_that_loses_everything_is_told_again(redis: RealRedis) -> None:
