@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,8 @@ def main() -> int:
     """Run it, print the table, write the JSON. Returns 1 where a bar is missed."""
     arguments = _arguments()
     scenarios = [scenario for scenario in SCENARIOS if arguments.only in scenario.name]
+    # As Ctrl-C does: whatever runs is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.logs or Path(temporary)
