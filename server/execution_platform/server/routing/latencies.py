@@ -14,26 +14,30 @@ _MODELS = 1_024
 
 
 class Latencies:
-    """Times to the first output, of the last answers of each model, in this process."""
+    """Times to the first output, of the last answers of each model, in this process.
+
+    Whole answers, which are their own first output, are remembered apart from streams: they take as long as they are.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], deque[float]] = {}
+        self._seen: dict[tuple[str, str, bool], deque[float]] = {}
 
-    def note(self, provider: str, model: str, seconds: float) -> None:
+    def note(self, provider: str, model: str, seconds: float, *, whole: bool = False) -> None:
         """Remember when a model's first output came."""
-        seen = self._seen.pop((provider, model), None) or deque(maxlen=_REMEMBERED)
+        key = (provider, model, whole)
+        seen = self._seen.pop(key, None) or deque(maxlen=_REMEMBERED)
         seen.append(seconds)
-        self._seen[provider, model] = seen
+        self._seen[key] = seen
         if len(self._seen) > _MODELS:
             del self._seen[next(iter(self._seen))]
 
-    def samples(self, provider: str, model: str) -> int:
+    def samples(self, provider: str, model: str, *, whole: bool = False) -> int:
         """Return how many answers are remembered."""
-        return len(self._seen.get((provider, model), ()))
+        return len(self._seen.get((provider, model, whole), ()))
 
-    def percentile(self, provider: str, model: str, percent: float) -> float | None:
+    def percentile(self, provider: str, model: str, percent: float, *, whole: bool = False) -> float | None:
         """Return the seconds within which so many percent of the answers began (nearest rank); None: none is known."""
-        seen = sorted(self._seen.get((provider, model), ()))
+        seen = sorted(self._seen.get((provider, model, whole), ()))
         if not seen:
             return None
         rank = max(1, -(-len(seen) * percent // 100))
