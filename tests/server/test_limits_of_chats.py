@@ -168,8 +168,11 @@ async def test_each_key_has_its_own_limit_and_is_told_nowhere(serve: Serve) -> N
         await events_of(served.chat.Chat(chat_request(), metadata=bearer("another")))
         await events_of(served.chat.Chat(chat_request()))
         log = served.log.getvalue()
+        lines = served.log_lines("chat")
     told = f"{error}{error.trailing_metadata()}{log}"
     assert quota_of(error)[0] == f"key:{DIGEST[:8]}"
+    assert [line.get("key") for line in lines] == [DIGEST[:8], DIGEST[:8], lines[2]["key"], None]
+    assert [line.get("tenant") for line in lines] == ["default", "default", "default", None]
     assert TOKEN not in told
     assert DIGEST[:16] not in told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,12 @@ from tests.server.test_limits_of_chats import OTHER, quota_of
 
 from execution_platform.adapters import scripted
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
+from execution_platform.adapters.spi import Call
 from execution_platform.server.limits.throttles import Throttles
+from execution_platform.server.metrics import Metrics
+from execution_platform.server.resilience.journal import Entry
+from execution_platform.server.resilience.throttled import Throttled
+from execution_platform.server.routing.plan import Leg
 from execution_platform.v1 import catalog_pb2, chat_pb2, usage_pb2
 
 WHO = ("openai", "gpt")
@@ -195,8 +201,22 @@ async def test_short_wait_is_waited_where_nobody_else_is_left(serve: Serve) -> N
         call = asyncio.create_task(events_of(served.chat.Chat(chat_request(model="counted/echo"))))
         await until(lambda: served.app.providers.record("counted").running == 1)
         assert adapter.calls == 1
-        assert kinds(await call)[-1] == "finished"
-    assert adapter.calls == 2
+        events = await call
+    assert (kinds(events)[-1], adapter.calls) == ("finished", 2)
+
+
+async def test_wait_is_not_the_models() -> None:
+    """What an attempt waited for its provider's limits is not taken for the time in which the model answers."""
+    entry = Entry(Leg("scripted", "echo"), chat_pb2.ATTEMPT_CAUSE_FIRST)
+    heard = Throttles()
+    heard.began("scripted", "echo")
+    heard.refused("scripted", "echo", 0.1)
+    wait, began = heard.wait("scripted", "echo"), entry.began
+    throttled = Throttled(ScriptedAdapter(), entry, heard, Metrics(), alone=True)
+    async with contextlib.aclosing(throttled.stream(Call(chat_request(), "echo"))) as stream:
+        async for _ in stream:
+            pass
+    assert entry.began >= began + wait - 0.01
 
 
 async def test_wait_beyond_the_deadline_is_not_begun(serve: Serve) -> None:

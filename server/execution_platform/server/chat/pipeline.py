@@ -25,6 +25,7 @@ from execution_platform.server.errors import (
     LimitReachedError,
     ServerOverloadedError,
 )
+from execution_platform.server.limits.limiter import SHOWN_OF_KEYS
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.journal import Journal
@@ -300,6 +301,8 @@ class ChatPipeline:
         given = {
             "trace_id": run.trace_id,
             "persona": run.request.persona[:_LOGGED_CHARACTERS],
+            "tenant": self._limits.scopes.tenant(run.caller) if run.caller else "",
+            "key": run.caller[:SHOWN_OF_KEYS],
             "session_id": context.session_id[:_LOGGED_CHARACTERS],
             "labels": {key[:_LOGGED_CHARACTERS]: value[:_LOGGED_CHARACTERS] for key, value in labels},
         }

@@ -21,9 +21,14 @@ from execution_platform.server.limits.windows import MemoryWindows, SharedWindow
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.shared_state import SharedState, SharedStateUnavailableError
 
-__all__ = ["Limiter", "Reservation", "Scope"]
+__all__ = ["SHOWN_OF_KEYS", "Limiter", "Reservation", "Scope"]
 
 _T = TypeVar("_T")
+
+#: Characters of a key's digest that an error and the log may show.
+SHOWN_OF_KEYS = 8
+
+_NO_HEIGHTS = (None, None, None, None)
 
 _CONCURRENT = "concurrent"
 
@@ -50,18 +55,14 @@ class Scope:
     @property
     def limited(self) -> bool:
         """Whether there is any limit."""
-        return self.limits != _NO_LIMITS
+        limits = self.limits
+        heights = (limits.requests_per_min, limits.tokens_per_min, limits.cost_per_min, limits.concurrent)
+        return heights != _NO_HEIGHTS
 
     @property
     def subject(self) -> str:
         """``persona:reviewer``, ``tenant:acme``, ``key:1f3a...``, ``provider:openai``."""
-        return f"{self.kind}:{self.name[:_SHOWN]}" if self.kind == "key" else f"{self.kind}:{self.name}"
-
-
-_NO_LIMITS = LimitSettings()
-
-#: Characters of a key's digest that an error and the log may show.
-_SHOWN = 8
+        return f"{self.kind}:{self.name[:SHOWN_OF_KEYS]}" if self.kind == "key" else f"{self.kind}:{self.name}"
 
 
 @dataclass(slots=True)

@@ -113,7 +113,7 @@ class Routes:
         scope = self.limits.scopes.of_provider(leg.provider)
         if scope.limited:
             adapter = Limited(adapter, scope, entry, self.limits.limiter, self.limits.estimates)
-        adapter = Throttled(adapter, leg, self.limits.throttles, self.metrics, alone=alone)
+        adapter = Throttled(adapter, entry, self.limits.throttles, self.metrics, alone=alone)
         return Breaking(adapter, partial(self.circuits.of, leg.provider, leg.model))
 
     def _step(self, plan: Plan, failed: Leg, error: AdapterError, following: Leg) -> None:

@@ -13,7 +13,7 @@ from execution_platform.adapters.spi import Adapter, Call, Events
 from execution_platform.adapters.wrappers import WrappingAdapter
 from execution_platform.server.limits.throttles import Throttles
 from execution_platform.server.metrics import Metrics
-from execution_platform.server.routing.plan import Leg
+from execution_platform.server.resilience.journal import Entry
 from execution_platform.v1 import chat_pb2, usage_pb2
 
 __all__ = ["Throttled"]
@@ -36,15 +36,16 @@ class Throttled(WrappingAdapter):
 
     Args:
         inner: the adapter; yields nothing before its first output.
-        leg: who is asked.
+        entry: of the attempt.
         throttles: remember what providers said.
         metrics: count attempts that are passed over.
         alone: no other model is left.
     """
 
-    def __init__(self, inner: Adapter, leg: Leg, throttles: Throttles, metrics: Metrics, *, alone: bool) -> None:
+    def __init__(self, inner: Adapter, entry: Entry, throttles: Throttles, metrics: Metrics, *, alone: bool) -> None:
         super().__init__(inner)
-        self._leg = leg
+        self._entry = entry
+        self._leg = entry.leg
         self._throttles = throttles
         self._metrics = metrics
         self._alone = alone
@@ -85,6 +86,8 @@ class Throttled(WrappingAdapter):
         wait = self._throttles.take_turn(provider, model)
         if wait:
             await asyncio.sleep(wait)
+            # What was waited for here says nothing of how soon the model answers.
+            self._entry.began = time.monotonic()
 
     def _listen(self, finished: chat_pb2.Finished, answered_at: float) -> None:
         if finished.rate_limits:
