@@ -25,7 +25,7 @@ from execution_platform.server.resilience.journal import Journal
 from execution_platform.server.resilience.retry_budget import RetryBudget
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.plan import Leg
-from execution_platform.v1 import chat_pb2, usage_pb2
+from execution_platform.v1 import chat_pb2, error_pb2, usage_pb2
 
 Script: TypeAlias = Sequence[Mapping[str, Any]]
 
@@ -249,7 +249,7 @@ async def test_the_failure_of_whoever_was_asked_is_told(serve: Serve) -> None:
         first.gate.set()
         events, error = await asked
     assert error_info(error).reason == "PROVIDER_OVERLOADED"
-    assert tried(events[-1].failed.attempts) == [("second", HEDGE, SKIPPED), ("first", FIRST, FAILED)]
+    assert tried(events[-1].failed.attempts) == [("first", FIRST, FAILED), ("second", HEDGE, SKIPPED)]
 
 
 async def test_a_request_that_is_wrong_ends_both(serve: Serve) -> None:
@@ -406,14 +406,16 @@ class Faulty(ScriptedAdapter):
         yield []
 
 
-async def test_a_fault_beside_the_first_is_not_hidden(serve: Serve) -> None:
-    """A bug of the second one's adapter ends the chat as a fault, and the first one's stream."""
+async def test_a_fault_beside_the_first_is_logged_and_leaves_it_alone(serve: Serve) -> None:
+    """A bug of the second one's adapter is a failed attempt: the log tells it, and the first one answers."""
     first = Gated(HELLO)
     async with serving(serve, first, Faulty()) as served:
-        _, error = await failed_stream(served.chat.Chat(request()))
-        assert first.waiting == 0
-        assert served.log_lines("chat_fault")
-    assert error.code() is grpc.StatusCode.INTERNAL
+        chat = asyncio.create_task(finished(served))
+        await until(lambda: bool(served.log_lines("attempt_fault")))
+        first.gate.set()
+        end = await chat
+    assert tried(end.attempts) == [("second", HEDGE, FAILED), ("first", FIRST, FINISHED)]
+    assert end.attempts[0].error.reason == error_pb2.ERROR_REASON_INTERNAL
 
 
 class Counted:

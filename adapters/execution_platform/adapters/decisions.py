@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from execution_platform.v1 import error_pb2
+from execution_platform.v1 import chat_pb2, error_pb2
 
-__all__ = ["Decision", "ErrorKind", "decision_of", "kind_of"]
+__all__ = ["Decision", "ErrorKind", "decision_for", "decision_of", "kind_of", "kind_of_finish"]
 
 
 class ErrorKind(StrEnum):
@@ -46,7 +46,7 @@ class Decision:
 
 
 #: One decision for each kind. A credential that is refused is refused to every chat, so it opens the circuit; a rate
-#: limit does not: it tells when to come back. What a filter blocks is an answer.
+#: limit does not: it tells when to come back. What a filter blocks is an answer, by whomever.
 _DECISIONS: dict[ErrorKind, Decision] = {
     ErrorKind.TRANSIENT: Decision(retry=True, fall_back=True, opens_circuit=True),
     ErrorKind.RATE_LIMITED: Decision(retry=True, fall_back=True),
@@ -96,8 +96,8 @@ _KINDS: dict[error_pb2.ErrorReason.ValueType, ErrorKind] = {
     error_pb2.ERROR_REASON_RATE_LIMITED: ErrorKind.RATE_LIMITED,
 }
 
-#: Reasons whose kind decides otherwise: another provider may know the model or the function, and a fault of this
-#: platform says nothing about any provider.
+#: Reasons whose kind decides otherwise: another provider may know the model or the function; a fault in the code for
+#: one provider is none in that for another, and says nothing about either.
 _EXCEPTIONS: dict[error_pb2.ErrorReason.ValueType, Decision] = {
     error_pb2.ERROR_REASON_MODEL_NOT_FOUND: Decision(fall_back=True),
     error_pb2.ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER: Decision(fall_back=True),
@@ -107,8 +107,11 @@ _EXCEPTIONS: dict[error_pb2.ErrorReason.ValueType, Decision] = {
     error_pb2.ERROR_REASON_RATE_LIMITED: Decision(fall_back=True),
     error_pb2.ERROR_REASON_SERVER_OVERLOADED: Decision(),
     error_pb2.ERROR_REASON_UNSPECIFIED: Decision(),
-    error_pb2.ERROR_REASON_INTERNAL: Decision(),
+    error_pb2.ERROR_REASON_INTERNAL: Decision(fall_back=True),
 }
+
+#: Ends of answers that are no failures, and yet no answers.
+_BLOCKED = frozenset({chat_pb2.FINISH_REASON_REFUSAL, chat_pb2.FINISH_REASON_CONTENT_FILTER})
 
 
 def kind_of(reason: error_pb2.ErrorReason.ValueType) -> ErrorKind:
@@ -116,6 +119,16 @@ def kind_of(reason: error_pb2.ErrorReason.ValueType) -> ErrorKind:
     return _KINDS.get(reason, ErrorKind.PROTOCOL)
 
 
+def kind_of_finish(reason: chat_pb2.FinishReason.ValueType) -> ErrorKind | None:
+    """Return the kind of an answer's end, for the metrics; None: nothing is wrong with it."""
+    return ErrorKind.CONTENT_BLOCKED if reason in _BLOCKED else None
+
+
+def decision_for(kind: ErrorKind) -> Decision:
+    """Return what follows from failures of a kind, where their reason says nothing else."""
+    return _DECISIONS[kind]
+
+
 def decision_of(reason: error_pb2.ErrorReason.ValueType) -> Decision:
     """Return what follows from failures with a reason. Total."""
-    return _EXCEPTIONS.get(reason) or _DECISIONS[kind_of(reason)]
+    return _EXCEPTIONS.get(reason) or decision_for(kind_of(reason))

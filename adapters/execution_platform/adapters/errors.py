@@ -24,6 +24,7 @@ Each error has a kind, and each kind a decision; :mod:`.decisions` holds both.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from execution_platform.adapters.decisions import Decision, ErrorKind, decision_of, kind_of
@@ -65,6 +66,7 @@ class AdapterError(Exception):
         retryable: overrides the class's decision, for example by ``x-should-retry``.
 
     Attributes:
+        told: the override; None: nobody said whether it will pass.
         events: what the piece of the stream that told the error said before it. Set by a translation; whoever reads
             the stream yields them before the error, so that where the network cuts decides nothing.
         asked: the provider was asked; False: it was passed over without being asked.
@@ -94,6 +96,7 @@ class AdapterError(Exception):
         self.provider_code = _carried(provider_code)
         self.provider_request_id = _carried(provider_request_id)
         self.retry_after = retry_after
+        self.told = retryable
         self.retryable = self.retryable_by_default if retryable is None else retryable
         self.events: list[chat_pb2.ChatEvent] = []
         self.asked = True
@@ -109,7 +112,7 @@ class AdapterError(Exception):
     def decision(self) -> Decision:
         """What follows from it. An error that says of itself that it will pass, or will not, is believed."""
         decided = decision_of(self.reason)
-        return Decision(decided.retry and self.retryable, decided.fall_back, decided.opens_circuit)
+        return decided if self.told is None else replace(decided, retry=self.told)
 
 
 def _carried(text: str) -> str:

@@ -140,3 +140,6 @@ class DeadlineExceededError(AdapterError):
 
 class InternalError(AdapterError):
     """A fault of the platform. Its message tells nothing of the inside; the log does."""
+
+    def __init__(self, message: str = "an unexpected fault of the platform; see its log") -> None:
+        super().__init__(message)

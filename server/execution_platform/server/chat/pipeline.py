@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from execution_platform.adapters.errors import AdapterError, NotSupportedError
+from execution_platform.adapters.errors import AdapterError, NotSupportedError, ProviderTimeoutError
 from execution_platform.adapters.spi import Call, CountsTokens, Events
 from execution_platform.server.chat.admission import Admission
 from execution_platform.server.chat.register import RequestRegister
@@ -47,8 +47,6 @@ _FAILED_SECONDS = 2.0
 
 #: Most characters of each word of the caller's, and most labels, in a line of the log.
 _LOGGED_CHARACTERS, _LOGGED_LABELS = 128, 32
-
-_FAULT = "an unexpected fault of the platform; see its log"
 
 #: Failures whose words may quote the request; once a provider has been asked they are its words, not ours.
 _ABOUT_THE_REQUEST = frozenset(
@@ -188,12 +186,12 @@ class ChatPipeline:
             await self._bounded(run, send)
             run.ending = "finished"
         except AdapterError as error:
-            await self._fail(run, error, send)
+            await self._fail(run, _in_time(run, error), send)
         except CallerGoneError:
             raise
         except Exception:
             self._logger.exception("chat_fault", request_id=request_id[:_LOGGED_CHARACTERS])
-            await self._fail(run, InternalError(_FAULT), send)
+            await self._fail(run, InternalError(), send)
         finally:
             self._note(run)
 
@@ -213,7 +211,7 @@ class ChatPipeline:
             raise
         except Exception as error:
             self._logger.exception("count_tokens_fault", provider=leg.provider, model=leg.model)
-            raise InternalError(_FAULT) from error
+            raise InternalError from error
 
     async def _count(self, plan: Plan, timeout: float) -> chat_pb2.CountTokensResponse:
         leg = plan.legs[0]
@@ -246,7 +244,7 @@ class ChatPipeline:
                 return
             if self._admission.ended:
                 raise DrainingError("the server ended before the chat did", retry_after=1.0) from None
-            raise DeadlineExceededError(f"the chat took longer than its {run.timeout:g} s") from None
+            raise _too_late(run) from None
 
     async def _attempts(self, run: _Run, send: Send, scope: asyncio.Timeout) -> None:
         check_chat(run.request)
@@ -257,7 +255,8 @@ class ChatPipeline:
             scope.reschedule(asyncio.get_running_loop().time() + run.clock.arrived + plan.total - time.monotonic())
         run.sequencer = sequencer = Sequencer(run.request_id, plan, run.journal, run.clock)
         deadline = run.clock.arrived + run.timeout
-        call = Call(plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout)
+        unary = run.unary and not plan.needs_stream
+        call = Call(plan.request, plan.legs[0].model, run.request_id, unary, run.timeout)
         run.clock.sent = time.monotonic()
         route = self._routes.build(plan, run.journal, deadline)
         async with (
@@ -322,6 +321,16 @@ class ChatPipeline:
         reason = "" if run.detail is None else error_pb2.ErrorReason.Name(run.detail.reason)
         persona = "" if run.plan is None else run.plan.persona
         self._metrics.chat(persona, ending=run.ending, reason=reason, seconds=seconds)
+
+
+def _in_time(run: _Run, error: AdapterError) -> AdapterError:
+    """Return a failure, or that the chat's time is over where that ended the wait for the provider."""
+    over = isinstance(error, ProviderTimeoutError) and time.monotonic() >= run.clock.arrived + run.timeout
+    return _too_late(run) if over else error
+
+
+def _too_late(run: _Run) -> DeadlineExceededError:
+    return DeadlineExceededError(f"the chat took longer than its {run.timeout:g} s")
 
 
 async def _settle(stream: AsyncIterator[Events]) -> None:

@@ -49,7 +49,6 @@ class Sequencer:
         self._held: list[Event] = []
         self._started = chat_pb2.Started()
         self.output_began = False
-        self.usage = usage_pb2.Usage()
         self.finished: chat_pb2.Finished | None = None
 
     def take(self, events: Sequence[Event]) -> list[Event]:
@@ -58,9 +57,7 @@ class Sequencer:
         for event in events:
             kind = event.WhichOneof("event")
             if kind != "block_delta":
-                if kind == "usage_updated":
-                    self.usage = event.usage_updated.usage
-                elif kind == "finished":
+                if kind == "finished":
                     self._complete(event.finished)
                 if not self.output_began:
                     if not is_output(event):
@@ -77,21 +74,20 @@ class Sequencer:
         failed = chat_pb2.Failed(error=detail, timing=self._clock.timing(), attempts=self._journal.attempts())
         if route.provider:
             failed.route.CopyFrom(route)
-        current = self._journal.current
-        usage = self.usage if self.output_began or current is None else current.usage
-        failed.usage.CopyFrom(usage)
+        failed.usage.CopyFrom(self.usage)
         failed.cost.CopyFrom(self._cost())
         return [Event(failed=failed)], detail
 
     def route(self) -> chat_pb2.Route:
         """Return who answers, as far as known; empty: nobody has been asked."""
         current = self._journal.current
-        if current is None:
-            return chat_pb2.Route()
-        leg = current.leg
-        return chat_pb2.Route(
-            provider=leg.provider, model=leg.model, region=leg.region, served_model=self._started.route.served_model
-        )
+        return chat_pb2.Route() if current is None else current.route()
+
+    @property
+    def usage(self) -> usage_pb2.Usage:
+        """What the attempt that answers has used so far, or the last one, as its provider told it."""
+        current = self._journal.current
+        return usage_pb2.Usage() if current is None else current.usage
 
     def _cost(self) -> usage_pb2.Cost:
         """Return what the answer costs, as far as known."""
@@ -141,9 +137,7 @@ class Sequencer:
         return [*notices, *current.leg.notices]
 
     def _complete(self, finished: chat_pb2.Finished) -> None:
-        if finished.HasField("usage"):
-            self.usage = finished.usage
-        else:
+        if not finished.HasField("usage"):
             finished.usage.CopyFrom(self.usage)
         if not finished.HasField("cost"):
             finished.cost.CopyFrom(self._cost())

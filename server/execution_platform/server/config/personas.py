@@ -323,9 +323,13 @@ class Tenant(_Model):
 class RetryBudgetSettings(_Model):
     """How much load retries may add to a provider, so that an outage does not double it."""
 
-    ratio: Annotated[float, Field(ge=0, le=1)] = Field(default=0.1, description="Retries for each request.")
+    ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1, description="Retries that each request within the window pays for."
+    )
     ratio_of_answers: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.25, description="Further retries for each answer: none in a full outage."
+        default=0.5,
+        description="Retries that each answer within the last fifth of the window pays for, where that is more: "
+        "none in a full outage.",
     )
     least: Annotated[int, Field(ge=0, le=1_000)] = Field(
         default=3, description="Retries within the window that are always allowed, for servers with few chats."

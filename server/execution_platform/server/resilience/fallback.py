@@ -42,12 +42,16 @@ class Steps:
         self._tell(failed, error, following)
 
     def verdict(self) -> AdapterError:
-        """Return the failure that tells most: of the last that was asked, or that none could be."""
+        """Return the failure that tells most.
+
+        Of those that were asked the last that may pass, since then the chat may succeed later; else the last. Where
+        nobody was asked, that nobody can be; but what is wrong, where that does not pass.
+        """
         failures = self._failures
         asked = [error for error in failures if error.asked]
         if asked:
-            return asked[-1]
-        if len(failures) == 1:
+            return next((error for error in reversed(asked) if error.retryable), asked[-1])
+        if len(failures) == 1 or not any(error.retryable for error in failures):
             return failures[0]
         waits = [error.retry_after for error in failures if error.retry_after is not None]
         told = "; ".join(f"{error.provider}/{error.model}: {error.message}" for error in failures)
@@ -72,7 +76,7 @@ class Fallback:
         """Make attempts.
 
         Raises:
-            AdapterError: after output the one that broke it off; else that of the last model that was really asked.
+            AdapterError: after output the one that broke it off; else that which tells most.
             NoHealthyRouteError: nobody of several could be asked.
         """
         for index, (leg, route) in enumerate(self._routes):
@@ -85,8 +89,10 @@ class Fallback:
                 return  # noqa: TRY300 - the answer is complete; an else block would say so further away
             except AdapterError as error:
                 self._steps.failed(error)
-                if output or not error.decision.fall_back:
+                if output:
                     raise
+                if not error.decision.fall_back:
+                    break
                 if index + 1 < len(self._routes):
                     self._steps.step(leg, error, self._routes[index + 1][0])
         raise self._steps.verdict()

@@ -78,7 +78,7 @@ class Hedged:
         runners = [_Runner(self._first_leg, self._first, call)]
         try:
             winner = await self._winner(call, runners)
-            await self._leave(winner, [runner for runner in runners if runner is not winner])
+            await self._leave(call, winner, [runner for runner in runners if runner is not winner])
             while (events := await winner.take()) is not None:
                 yield events
         finally:
@@ -90,7 +90,7 @@ class Hedged:
     async def _winner(self, call: Call, runners: list[_Runner]) -> _Runner:
         """Return the one whose first output is there. Raises what it fails with where there is none."""
         first = runners[0]
-        await asyncio.wait([first.decided], timeout=self._patience())
+        await asyncio.wait([first.decided], timeout=self._patience(call))
         if not first.decided.done() and self._budget.withdraw():
             self._metrics.hedge(self._first_leg.provider, self._second_leg.provider)
             runners.append(self._begin_second(chat_pb2.ATTEMPT_CAUSE_HEDGE, call))
@@ -115,37 +115,38 @@ class Hedged:
                     self._steps.failed(failures[0])
                 raise failures[1]
 
-    def _patience(self) -> float | None:
+    def _patience(self, call: Call) -> float | None:
         """Return the seconds after which the first one is late; None: nobody knows what is usual."""
         if self._settings.after is not None:
             return self._settings.after
         who = (self._first_leg.provider, self._first_leg.model)
-        if self._latencies.samples(*who) < self._settings.least_samples:
+        if self._latencies.samples(*who, whole=call.unary) < self._settings.least_samples:
             return None
-        return self._latencies.percentile(*who, self._settings.percentile)
+        return self._latencies.percentile(*who, self._settings.percentile, whole=call.unary)
 
     def _begin_second(self, cause: Cause, call: Call) -> _Runner:
         return _Runner(self._second_leg, self._second(cause), call, cause)
 
-    async def _leave(self, winner: _Runner, losers: Sequence[_Runner]) -> None:
+    async def _leave(self, call: Call, winner: _Runner, losers: Sequence[_Runner]) -> None:
         """End the losers at once, and make the winner the one whom the caller sees."""
         for loser in losers:
             entry = self._entry_of(loser)
             if entry.ended is None:
                 entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
-                self._remember(loser, entry)
+                self._remember(call, loser, entry)
         if winner.cause == chat_pb2.ATTEMPT_CAUSE_HEDGE:
             self._metrics.hedge(self._first_leg.provider, self._second_leg.provider, won=True)
         await _end(losers, _MOMENT)
-        self._journal.current = self._entry_of(winner)
+        self._journal.answering = self._entry_of(winner)
 
-    def _remember(self, loser: _Runner, entry: Entry) -> None:
+    def _remember(self, call: Call, loser: _Runner, entry: Entry) -> None:
         """Note a late first one as if it had begun to answer now.
 
         Else slow answers would be missing from what is usual, and each hedge would make the next one come sooner.
         """
         if loser.leg is self._first_leg and entry.ended is not None and entry.first_output is None:
-            self._latencies.note(entry.leg.provider, entry.leg.model, entry.ended - entry.began)
+            late = entry.ended - entry.began
+            self._latencies.note(entry.leg.provider, entry.leg.model, late, whole=call.unary)
 
     def _entry_of(self, runner: _Runner) -> Entry:
         return next(entry for entry in reversed(self._journal.entries) if entry.leg is runner.leg)

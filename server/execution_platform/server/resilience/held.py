@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
-from execution_platform.adapters.errors import AdapterError
+from execution_platform.adapters.errors import AdapterError, ProtocolError
 from execution_platform.adapters.spi import Adapter, Call, Events
 from execution_platform.adapters.wrappers import WrappingAdapter
 from execution_platform.server.resilience.journal import Entry
@@ -15,7 +15,10 @@ from execution_platform.v1 import chat_pb2
 __all__ = ["Held", "is_output"]
 
 #: Events that tell nothing of the answer itself.
-_BEFORE_OUTPUT = frozenset({"started", "notice", "usage_updated", "provider_event", "heartbeat"})
+_BEFORE_OUTPUT = frozenset({"started", "notice", "usage_updated", "provider_event", "heartbeat", "route_changed"})
+
+#: Most bytes that a provider may tell before its first output.
+_MOST_HELD = 4 * 1024 * 1024
 
 
 def is_output(event: chat_pb2.ChatEvent) -> bool:
@@ -24,9 +27,9 @@ def is_output(event: chat_pb2.ChatEvent) -> bool:
 
 
 class Held(WrappingAdapter):
-    """Yields nothing until the first output; then all that came before it, with it.
+    """Yields nothing until the first output; then all that came before it, with it. Nothing follows `finished`.
 
-    Notes in the attempt's entry what was used, also where the attempt then fails.
+    Notes in the attempt's entry what the provider tells of it, also where it then fails.
 
     Args:
         inner: the adapter of one provider.
@@ -36,31 +39,68 @@ class Held(WrappingAdapter):
     def __init__(self, inner: Adapter, entry: Entry) -> None:
         super().__init__(inner)
         self._entry = entry
+        self._held: Events = []
+        self._held_bytes = 0
+        self._complete = False
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run the attempt. Raises AdapterError."""
-        held: Events = []
-        began = False
+        entry = self._entry
+        entry.began = time.monotonic()
         async with aclosing(self.inner.stream(call)) as stream:
             try:
                 async for events in stream:
-                    self._note_usage(events)
-                    if began:
-                        yield events
+                    told = self._noted(events)
+                    if entry.first_output is None:
+                        self._hold(told)
                         continue
-                    held.extend(events)
-                    if any(map(is_output, events)):
-                        began = True
-                        self._entry.first_output = time.monotonic()
-                        yield held
+                    if self._held:
+                        told, self._held = [*self._held, *told], []
+                    yield told
+                    if self._complete:
+                        break
             except AdapterError as error:
                 self._note_usage(error.events)
                 raise
+            if not self._complete:
+                raise ProtocolError("the adapter ended without `finished`")
+            # The answer is whole, whatever becomes of its connection.
+            with suppress(AdapterError):
+                async for _ in stream:
+                    pass
+
+    def _noted(self, events: Events) -> Events:
+        """Take note of what events tell. Returns them up to `finished`."""
+        entry = self._entry
+        for number, event in enumerate(events, 1):
+            kind = event.WhichOneof("event")
+            if kind == "block_delta" and entry.first_output is not None:
+                continue
+            if kind == "usage_updated":
+                entry.usage = event.usage_updated.usage
+            elif kind == "started":
+                entry.served_model = event.started.route.served_model
+            elif kind not in _BEFORE_OUTPUT:
+                if entry.first_output is None:
+                    entry.first_output = time.monotonic()
+                if kind == "finished":
+                    self._finish(event.finished)
+                    return events[:number]
+        return events
+
+    def _finish(self, finished: chat_pb2.Finished) -> None:
+        self._complete = True
+        self._entry.finish_reason = finished.reason
+        if finished.HasField("usage"):
+            self._entry.usage = finished.usage
+
+    def _hold(self, events: Events) -> None:
+        self._held += events
+        self._held_bytes += sum(event.ByteSize() for event in events)
+        if self._held_bytes > _MOST_HELD:
+            raise ProtocolError(f"the provider told more than {_MOST_HELD} bytes before its first output")
 
     def _note_usage(self, events: Events) -> None:
         for event in events:
-            kind = event.WhichOneof("event")
-            if kind == "usage_updated":
+            if event.HasField("usage_updated"):
                 self._entry.usage = event.usage_updated.usage
-            elif kind == "finished" and event.finished.HasField("usage"):
-                self._entry.usage = event.finished.usage

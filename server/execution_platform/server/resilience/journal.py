@@ -28,13 +28,15 @@ class Entry:
     Attributes:
         leg: who is asked.
         cause: why there is this attempt.
-        began: when.
+        began: when it began to wait for its turn, then when its provider was asked.
         usage: what it has used so far, as the provider told it.
         outcome: how it ended; RUNNING until then.
         error: why it failed or was passed over.
         first_output: when its first output came; None: there was none.
         ended: when; None: it runs.
         cost: what it costs, where that is known.
+        served_model: the model that really answers, where the provider told.
+        finish_reason: how its answer ended; UNSPECIFIED: it has not.
     """
 
     leg: Leg
@@ -46,21 +48,34 @@ class Entry:
     first_output: float | None = None
     ended: float | None = None
     cost: usage_pb2.Cost | None = None
+    served_model: str = ""
+    finish_reason: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
+
+    @property
+    def asked(self) -> bool:
+        """Whether the provider was really asked."""
+        return self.outcome != chat_pb2.ATTEMPT_OUTCOME_SKIPPED
 
     def end(self, outcome: chat_pb2.AttemptOutcome.ValueType, error: AdapterError | None = None) -> None:
         """Note how it ended. The first word counts."""
         if self.ended is None:
             self.ended, self.outcome, self.error = time.monotonic(), outcome, error
 
+    def route(self) -> chat_pb2.Route:
+        """Return who it is, as the contract tells it."""
+        leg = self.leg
+        return chat_pb2.Route(provider=leg.provider, model=leg.model, region=leg.region, served_model=self.served_model)
+
     def attempt(self) -> chat_pb2.Attempt:
         """Return it as the contract tells it."""
+        until = self.ended or self.first_output or time.monotonic()
         attempt = chat_pb2.Attempt(
             provider=self.leg.provider,
             model=self.leg.model,
             region=self.leg.region,
             outcome=self.outcome,
             cause=self.cause,
-            latency=duration((self.ended if self.ended is not None else time.monotonic()) - self.began),
+            latency=duration(until - self.began),
         )
         if self.error is not None:
             attempt.error.CopyFrom(error_detail(self.error, self.leg.provider, self.leg.model))
@@ -76,28 +91,35 @@ class Journal:
 
     Attributes:
         entries: the attempts.
-        current: the one whose output the caller sees, else the one that began last; None: there is none yet.
+        answering: the one whose output the caller sees; None: there is none, or it broke off and others followed.
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self.current: Entry | None = None
+        self.answering: Entry | None = None
+
+    @property
+    def current(self) -> Entry | None:
+        """The one that answers, else the one that was asked last; None: nobody was."""
+        if self.answering is not None:
+            return self.answering
+        return next((entry for entry in reversed(self.entries) if entry.asked), None)
 
     def begin(self, leg: Leg, cause: chat_pb2.AttemptCause.ValueType) -> Entry:
         """Note that an attempt begins."""
         entry = Entry(leg, cause if self.entries else chat_pb2.ATTEMPT_CAUSE_FIRST)
         self.entries.append(entry)
-        if self.current is None or self.current.ended is not None:
-            self.current = entry
+        if self.answering is not None and self.answering.ended is not None:
+            self.answering = None
         return entry
 
     def attempts(self) -> list[chat_pb2.Attempt]:
-        """Return the attempts as the contract tells them, the current one last."""
-        entries = [entry for entry in self.entries if entry is not self.current]
-        if self.current is not None:
-            entries.append(self.current)
+        """Return the attempts as the contract tells them, the one that answers last."""
+        entries = [entry for entry in self.entries if entry is not self.answering]
+        if self.answering is not None:
+            entries.append(self.answering)
         return [entry.attempt() for entry in entries]
 
     def asked(self) -> int:
-        """Return how many providers were really asked."""
-        return sum(entry.outcome != chat_pb2.ATTEMPT_OUTCOME_SKIPPED for entry in self.entries)
+        """Return how many attempts really asked somebody."""
+        return sum(entry.asked for entry in self.entries)

@@ -1,4 +1,4 @@
-"""Goes on elsewhere with an answer that broke off after output, where the caller has asked for that."""
+"""Goes on with an answer that broke off after output, where the caller has asked for that."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.spi import Call, Events
 from execution_platform.server.config.personas import MidStream
 from execution_platform.server.resilience.fallback import Route
-from execution_platform.server.resilience.journal import Journal
+from execution_platform.server.resilience.journal import Entry, Journal
 from execution_platform.server.routing.plan import Leg
+from execution_platform.server.status import error_detail
 from execution_platform.v1 import chat_pb2, content_pb2
 
 __all__ = ["Resuming"]
@@ -20,16 +21,25 @@ Event = chat_pb2.ChatEvent
 
 _GO_ON = "Continue exactly where you stopped. Do not repeat anything and do not comment on the interruption."
 
+#: Blocks that may have been sent of an answer that is gone on with. Others are tool calls, results of tools that a
+#: provider has run, or may be: the next attempt might run them again.
+_RESUMABLE = {
+    MidStream.NEVER: frozenset[str](),
+    MidStream.RESTART: frozenset({"text", "thinking", "redacted_thinking", "refusal", "media"}),
+    MidStream.CONTINUE: frozenset({"text", "thinking", "redacted_thinking"}),
+}
+
 
 class Resuming:
     """Begins an answer anew, or behind its text so far, when it breaks off.
 
-    Never once a tool call has begun: the caller might call the tool twice. A chat resumes once for each leg at most.
+    Asks whoever comes behind the one that broke off; where nobody does, that one again, as far as it is retried at
+    all. Resumes as often as there are legs, at most.
 
     Args:
         policy: RESTART or CONTINUE.
         legs: of the plan.
-        route: makes the attempts at some legs.
+        route: makes the attempts at some legs, the first of which has failed already with an error, or not.
         journal: of the chat; tells which leg broke off.
     """
 
@@ -37,7 +47,7 @@ class Resuming:
         self,
         policy: MidStream,
         legs: Sequence[Leg],
-        route: Callable[[Sequence[Leg], chat_pb2.AttemptCause.ValueType], Route],
+        route: Callable[[Sequence[Leg], chat_pb2.AttemptCause.ValueType, AdapterError | None], Route],
         journal: Journal,
     ) -> None:
         self._policy = policy
@@ -46,112 +56,160 @@ class Resuming:
         self._journal = journal
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
-        """Make attempts. Raises AdapterError."""
-        legs: Sequence[Leg] = self._legs
-        asked = call
-        cause = chat_pb2.ATTEMPT_CAUSE_FALLBACK
-        sent = _Sent()
+        """Make attempts. Raises the AdapterError of the one that broke off, unless others were asked in vain."""
+        sent = _Sent(self._policy)
+        route = self._route(self._legs, chat_pb2.ATTEMPT_CAUSE_FALLBACK, None)
+        broken: AdapterError | None = None
         for left in range(len(self._legs), -1, -1):
+            output = False
             try:
-                async with aclosing(self._route(legs, cause).stream(asked)) as stream:
+                async with aclosing(route.stream(call)) as stream:
                     async for events in stream:
+                        entry = self._journal.answering
+                        if broken is not None and not output and entry is not None:
+                            yield sent.resume(entry, broken)
+                        output = True
                         yield sent.take(events)
                 return  # noqa: TRY300 - the answer is complete; an else block would say so further away
             except AdapterError as error:
-                broken = self._journal.current
-                if not left or broken is None or not sent.blocks or sent.tool_called or not error.decision.fall_back:
+                if not output:
+                    raise (error if broken is None or error.asked else broken) from None
+                if not left or not sent.resumable or not error.decision.fall_back:
                     raise
-                legs = self._after(broken.leg)
-                cause = chat_pb2.ATTEMPT_CAUSE_MID_STREAM
-                reason = error.message
-            yield sent.interrupt(self._policy, legs[0], reason)
-            if self._policy is MidStream.CONTINUE:
-                asked = replace(call, request=sent.continued(call.request))
-                legs = [replace(leg, request=sent.continued(leg.request or call.request)) for leg in legs]
-            else:
-                sent.forget()
+                broken = error
+            route = self._next(call, sent, broken)
 
     async def aclose(self) -> None:
         """Do nothing: the providers' adapters are shared."""
 
-    def _after(self, broken: Leg) -> list[Leg]:
-        """Return the legs behind the one that broke off, then that one: it may be back."""
+    def _next(self, call: Call, sent: _Sent, broken: AdapterError) -> Route:
+        """Return the route to ask once an answer has broken off."""
+        entry = self._journal.answering
         names = [leg.name for leg in self._legs]
-        at = names.index(broken.name) if broken.name in names else 0
-        return [*self._legs[at + 1 :], self._legs[at]]
+        at = 0 if entry is None else names.index(entry.leg.name)
+        sent.heard_of.add(names[at])
+        legs = self._legs[at + 1 :]
+        after = None if legs else broken
+        legs = legs or [self._legs[at]]
+        if self._policy is MidStream.CONTINUE:
+            legs = [replace(leg, request=sent.continued(leg.request or call.request)) for leg in legs]
+        return self._route(legs, chat_pb2.ATTEMPT_CAUSE_MID_STREAM, after)
 
 
 class _Sent:
-    """What the caller has seen of the answer: its blocks, and their text."""
+    """What the caller has seen of the answer.
 
-    def __init__(self) -> None:
-        self.blocks: list[int] = []
-        self.tool_called = False
-        self._open: list[int] = []
-        self._text: dict[int, str] = {}
-        self._offset = 0
+    Attributes:
+        resumable: nothing was sent after which the answer must not be gone on with.
+        heard_of: names of the legs whose notices the caller has.
+    """
+
+    def __init__(self, policy: MidStream) -> None:
+        self.resumable = True
+        self.heard_of: set[str] = set()
+        self._policy = policy
         self._resumed = False
+        self._offset = 0
+        self._next_index = 0
+        #: Blocks of the answer since it began, the last time.
+        self._blocks: list[int] = []
+        #: Open blocks, and whether pieces of their metadata were sent.
+        self._open: dict[int, bool] = {}
+        #: Pieces of the answer's texts, and which block continues which text.
+        self._texts: list[list[str]] = []
+        self._text_of: dict[int, list[str]] = {}
+        self._joins = False
 
     def take(self, events: Events) -> Events:
         """Return events as the caller shall see them: indexes go on behind the blocks that were sent before."""
-        return [event for event in events if self._keep(event)]
+        if self._resumed:
+            events = [event for event in events if not event.HasField("started")]
+        for event in events:
+            match event.WhichOneof("event"):
+                case "block_delta":
+                    self._delta(event.block_delta)
+                case "block_started":
+                    self._start(event.block_started.block)
+                case "block_stopped":
+                    event.block_stopped.index += self._offset
+                    self._open.pop(event.block_stopped.index, None)
+                case "metadata_delta" if event.metadata_delta.HasField("index"):
+                    event.metadata_delta.index += self._offset
+                    self._open[event.metadata_delta.index] = True
+                case _:
+                    pass
+        return events
 
-    def _keep(self, event: Event) -> bool:
-        match event.WhichOneof("event"):
-            case "block_started":
-                block = event.block_started.block
-                block.index += self._offset
-                self.blocks.append(block.index)
-                self._open.append(block.index)
-                if block.WhichOneof("content") == "tool_call":
-                    self.tool_called = True
-                elif block.WhichOneof("content") == "text":
-                    self._text[block.index] = block.text.text
-            case "block_delta":
-                delta = event.block_delta
-                delta.index += self._offset
-                if delta.WhichOneof("delta") == "text":
-                    self._text[delta.index] = self._text.get(delta.index, "") + delta.text
-            case "block_stopped":
-                event.block_stopped.index += self._offset
-                self._open.remove(event.block_stopped.index)
-            case "metadata_delta" if event.metadata_delta.HasField("index"):
-                event.metadata_delta.index += self._offset
-            case "started":
-                return not self._resumed
-            case _:
-                pass
-        return True
+    def resume(self, entry: Entry, broken: AdapterError) -> Events:
+        """Return what tells the caller that an attempt goes on, before its first events.
 
-    def interrupt(self, policy: MidStream, leg: Leg, reason: str) -> Events:
-        """Return what tells the caller that another attempt goes on."""
-        events = [Event(block_stopped=chat_pb2.BlockStopped(index=index)) for index in self._open]
+        Args:
+            entry: of the attempt.
+            broken: what the one before it broke off with.
+        """
+        events = [self._stopped(index, cut) for index, cut in self._open.items()]
+        kind = chat_pb2.ROUTE_CHANGE_KIND_CONTINUE
+        void: list[int] = []
+        if self._policy is MidStream.RESTART:
+            kind = chat_pb2.ROUTE_CHANGE_KIND_RESTART
+            void, self._blocks = self._blocks, []
         changed = chat_pb2.RouteChanged(
-            route=chat_pb2.Route(provider=leg.provider, model=leg.model, region=leg.region),
+            route=entry.route(),
             origin=chat_pb2.ROUTE_CHANGE_ORIGIN_GATEWAY,
-            reason=reason,
-            kind=chat_pb2.ROUTE_CHANGE_KIND_RESTART,
+            reason=error_detail(broken).message,
+            kind=kind,
+            void_blocks=void,
         )
-        if policy is MidStream.CONTINUE:
-            changed.kind = chat_pb2.ROUTE_CHANGE_KIND_CONTINUE
-        else:
-            changed.void_blocks.extend(self.blocks)
-        self._open = []
-        self._offset = max(self.blocks) + 1
-        self._resumed = True
-        return [*events, Event(route_changed=changed)]
-
-    def forget(self) -> None:
-        """Take what was sent for void."""
-        self.blocks, self._text = [], {}
+        events.append(Event(route_changed=changed))
+        if entry.leg.name not in self.heard_of:
+            events.extend(Event(notice=notice) for notice in entry.leg.notices)
+        self._open, self._text_of = {}, {}
+        self._offset = self._next_index
+        self._resumed = self._joins = True
+        return events
 
     def continued(self, request: chat_pb2.ChatRequest) -> chat_pb2.ChatRequest:
         """Return the request with the text so far behind it, and the wish to go on."""
-        text = "".join(self._text[index] for index in sorted(self._text))
         copy = chat_pb2.ChatRequest()
         copy.CopyFrom(request)
-        if text:
-            for role, said in ((content_pb2.ROLE_ASSISTANT, text), (content_pb2.ROLE_USER, _GO_ON)):
-                block = content_pb2.ContentBlock(text=content_pb2.TextBlock(text=said))
-                copy.messages.append(content_pb2.Message(role=role, content=[block]))
+        # Providers refuse blocks without a word.
+        texts = [text for text in map("".join, self._texts) if text.strip()]
+        if texts:
+            copy.messages.add(role=content_pb2.ROLE_ASSISTANT, content=map(_text_block, texts))
+            copy.messages.add(role=content_pb2.ROLE_USER, content=[_text_block(_GO_ON)])
         return copy
+
+    def _start(self, block: content_pb2.ContentBlock) -> None:
+        block.index += self._offset
+        self._next_index = max(self._next_index, block.index + 1)
+        self._blocks.append(block.index)
+        self._open[block.index] = False
+        kind = block.WhichOneof("content")
+        if kind not in _RESUMABLE[self._policy]:
+            self.resumable = False
+        if kind == "text" and self._policy is MidStream.CONTINUE:
+            # What comes first after a break goes on with the text that it broke off in.
+            if not (self._joins and self._texts):
+                self._texts.append([])
+            self._joins = False
+            self._text_of[block.index] = self._texts[-1]
+            self._texts[-1].append(block.text.text)
+
+    def _delta(self, delta: chat_pb2.BlockDelta) -> None:
+        if self._offset:
+            delta.index += self._offset
+        text = self._text_of.get(delta.index)
+        if text is not None:
+            text.append(delta.text)
+
+    @staticmethod
+    def _stopped(index: int, cut: bool) -> Event:
+        stopped = chat_pb2.BlockStopped(index=index)
+        if cut:
+            # Instead of metadata of which only a part was sent.
+            stopped.provider_metadata_json = ""
+        return Event(block_stopped=stopped)
+
+
+def _text_block(text: str) -> content_pb2.ContentBlock:
+    return content_pb2.ContentBlock(text=content_pb2.TextBlock(text=text))

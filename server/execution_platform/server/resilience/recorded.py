@@ -6,19 +6,50 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Protocol
 
-from execution_platform.adapters.errors import AdapterError, ProtocolError
+from execution_platform.adapters.decisions import kind_of_finish
+from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.spi import Adapter, Call, Events
-from execution_platform.server.limits.estimates import Estimates
+from execution_platform.server.errors import InternalError
+from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.journal import Entry, Journal
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.plan import Leg
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.status import error_detail
+from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import chat_pb2, usage_pb2
 
-__all__ = ["Recorded"]
+__all__ = ["Recorded", "Shared"]
+
+#: Names in the metrics.
+_OUTCOMES = {value: name.removeprefix("ATTEMPT_OUTCOME_").lower() for name, value in chat_pb2.AttemptOutcome.items()}
+_CAUSES = {value: name.removeprefix("ATTEMPT_CAUSE_").lower() for name, value in chat_pb2.AttemptCause.items()}
+
+
+class Shared(Protocol):
+    """What chats share.
+
+    Attributes:
+        providers: get told how their provider answered.
+        latencies: get told when the first output came.
+        limits: tell what attempts cost.
+        metrics: count attempts.
+        logger: gets faults of adapters.
+    """
+
+    @property
+    def providers(self) -> Providers: ...  # noqa: D102 - see the class
+    @property
+    def latencies(self) -> Latencies: ...  # noqa: D102 - the same
+    @property
+    def limits(self) -> Limits: ...  # noqa: D102 - the same
+    @property
+    def metrics(self) -> Metrics: ...  # noqa: D102 - the same
+    @property
+    def logger(self) -> Logger: ...  # noqa: D102 - the same
 
 
 class Recorded:
@@ -29,73 +60,62 @@ class Recorded:
         stack: makes the adapters below this one for an attempt. Raises AdapterError where nobody can be asked.
         journal: of the chat.
         deadline: when the chat's time is over, on the monotonic clock.
-        providers: get told how their provider answered.
-        latencies: get told when the first output came.
-        estimates: tell what attempts cost.
-        metrics: count attempts.
+        shared: with all chats.
 
     Attributes:
         cause: why the next attempt is made.
     """
 
     def __init__(
-        self,
-        leg: Leg,
-        stack: Callable[[Entry], Adapter],
-        journal: Journal,
-        deadline: float,
-        providers: Providers,
-        latencies: Latencies,
-        estimates: Estimates,
-        metrics: Metrics,
+        self, leg: Leg, stack: Callable[[Entry], Adapter], journal: Journal, deadline: float, shared: Shared
     ) -> None:
         self.leg = leg
         self.cause: chat_pb2.AttemptCause.ValueType = chat_pb2.ATTEMPT_CAUSE_FIRST
         self._stack = stack
         self._journal = journal
         self._deadline = deadline
-        self._providers = providers
-        self._latencies = latencies
-        self._estimates = estimates
-        self._metrics = metrics
+        self._shared = shared
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
-        """Make one attempt. Raises AdapterError."""
+        """Make one attempt. Raises AdapterError, and nothing else: a fault of an adapter as InternalError."""
         leg = self.leg
         entry = self._journal.begin(leg, self.cause)
-        record = self._providers.record(leg.provider)
+        record = self._shared.providers.record(leg.provider)
         record.running += 1
-        complete = False
+        call = replace(
+            call,
+            request=leg.request or call.request,
+            model=leg.model,
+            timeout=max(0.001, self._deadline - time.monotonic()),
+        )
         try:
-            adapter = self._adapter(entry)
-            call = replace(
-                call,
-                request=leg.request or call.request,
-                model=leg.model,
-                timeout=max(0.001, self._deadline - time.monotonic()),
-            )
-            async with aclosing(adapter.stream(call)) as stream:
+            async with aclosing(self._adapter(entry).stream(call)) as stream:
                 async for events in stream:
-                    if self._journal.current is not entry:
-                        self._journal.current = entry
+                    if self._journal.answering is not entry:
+                        self._journal.answering = entry
                     if events[-1].WhichOneof("event") == "finished":
-                        complete = True
                         # Before it goes out: `finished` lists this attempt as finished.
                         entry.end(chat_pb2.ATTEMPT_OUTCOME_FINISHED)
                         entry.cost = self._cost(entry, call, events[-1].finished)
                     yield events
-            if not complete:
-                raise ProtocolError(f"the adapter of {leg.provider} ended without `finished`")
         except AdapterError as error:
-            if not complete:
-                self._failed(entry, error, call)
+            if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED:
+                return  # the answer is whole, whatever becomes of its connection
+            self._failed(entry, error, call)
             raise
+        except Exception as fault:
+            self._shared.logger.exception(
+                "attempt_fault", request_id=call.request_id[:128], provider=leg.provider, model=leg.model
+            )
+            internal = InternalError()
+            self._failed(entry, internal, call)
+            raise internal from fault
         finally:
             record.running -= 1
             entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
             if entry.cost is None:
                 entry.cost = self._cost(entry, call)
-            self._tell(entry)
+            self._tell(entry, call)
 
     async def aclose(self) -> None:
         """Do nothing: the provider's adapter is shared."""
@@ -109,11 +129,11 @@ class Recorded:
 
     def _failed(self, entry: Entry, error: AdapterError, call: Call) -> None:
         leg = self.leg
-        self._providers.without_secrets(leg.provider, error, call.request)
+        self._shared.providers.without_secrets(leg.provider, error, call.request)
         error.provider, error.model = error.provider or leg.provider, error.model or leg.model
         if error.asked:
             entry.end(chat_pb2.ATTEMPT_OUTCOME_FAILED, error)
-            self._providers.record(leg.provider).failed_with(error_detail(error))
+            self._shared.providers.record(leg.provider).failed_with(error_detail(error))
         else:
             entry.end(chat_pb2.ATTEMPT_OUTCOME_SKIPPED, error)
 
@@ -128,20 +148,22 @@ class Recorded:
             begun = entry.first_output is not None or entry.outcome == chat_pb2.ATTEMPT_OUTCOME_CANCELLED
             if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_SKIPPED or not begun:
                 return None
-        return self._estimates.cost(entry.leg.provider, entry.leg.model, call.request, entry.usage)
+        return self._shared.limits.estimates.cost(entry.leg.provider, entry.leg.model, call.request, entry.usage)
 
-    def _tell(self, entry: Entry) -> None:
+    def _tell(self, entry: Entry, call: Call) -> None:
         leg = entry.leg
+        first_output = None if entry.first_output is None else entry.first_output - entry.began
         if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED:
-            self._providers.record(leg.provider).succeeded()
-        if entry.first_output is not None:
-            self._latencies.note(leg.provider, leg.model, entry.first_output - entry.began)
-        self._metrics.attempt(
+            self._shared.providers.record(leg.provider).succeeded()
+        if first_output is not None:
+            self._shared.latencies.note(leg.provider, leg.model, first_output, whole=call.unary)
+        kind = kind_of_finish(entry.finish_reason) if entry.error is None else entry.error.kind
+        self._shared.metrics.attempt(
             leg.provider,
             leg.model,
-            outcome=chat_pb2.AttemptOutcome.Name(entry.outcome).removeprefix("ATTEMPT_OUTCOME_").lower(),
-            cause=chat_pb2.AttemptCause.Name(entry.cause).removeprefix("ATTEMPT_CAUSE_").lower(),
-            kind="" if entry.error is None else entry.error.kind.value,
+            outcome=_OUTCOMES[entry.outcome],
+            cause=_CAUSES[entry.cause],
+            kind="" if kind is None else kind.value,
             seconds=(entry.ended or entry.began) - entry.began,
-            first_output=None if entry.first_output is None else entry.first_output - entry.began,
+            first_output=first_output,
         )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
 
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.spi import Call, Events
 from execution_platform.server.config.personas import Retries
-from execution_platform.server.resilience.recorded import Recorded
 from execution_platform.server.resilience.retry_budget import RetryBudget
 from execution_platform.v1 import chat_pb2
 
-__all__ = ["Retrying", "backoff"]
+__all__ = ["Attempts", "Chance", "Retrying", "backoff"]
 
 #: Seconds of the chat's time that must be left behind a wait: an attempt without time only costs.
 _LEAST_LEFT = 0.05
@@ -35,6 +36,38 @@ def backoff(number: int, first: float, longest: float, draw: Callable[[], float]
     return float(min(longest, first * 2 ** (number - 1)) * draw())
 
 
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Time and luck.
+
+    Attributes:
+        draw: a number from 0 to 1.
+        sleep: waits so many seconds.
+        clock: seconds, monotonic.
+    """
+
+    draw: Callable[[], float] = random.random
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+_CHANCE = Chance()
+
+
+class Attempts(Protocol):
+    """Makes an attempt with each stream.
+
+    Attributes:
+        cause: why the next one is made.
+    """
+
+    cause: chat_pb2.AttemptCause.ValueType
+
+    def stream(self, call: Call) -> AsyncGenerator[Events, None]:
+        """Make one attempt. Raises AdapterError."""
+        ...
+
+
 class Retrying:
     """Makes attempts at one model until one has output, the failure does not pass, or no retry is left.
 
@@ -45,38 +78,59 @@ class Retrying:
         inner: makes one attempt.
         policy: how often and how soon; None: never.
         budget: of the provider.
-        deadline: when the chat's time is over, on the monotonic clock.
-        alone: no other model is left to fall back to.
+        deadline: when the chat's time is over, on the clock.
+        alone: tells whether no other model is left to fall back to.
+        after: what the model has failed with already, so that the first attempt is a retry as well; None: nothing.
+        chance: time and luck.
     """
 
     def __init__(
-        self, inner: Recorded, policy: Retries | None, budget: RetryBudget, deadline: float, *, alone: bool
+        self,
+        inner: Attempts,
+        policy: Retries | None,
+        budget: RetryBudget,
+        deadline: float,
+        *,
+        alone: Callable[[], bool],
+        after: AdapterError | None = None,
+        chance: Chance = _CHANCE,
     ) -> None:
         self._inner = inner
         self._policy = policy
         self._budget = budget
         self._deadline = deadline
         self._alone = alone
+        self._after = after
+        self._chance = chance
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Make attempts. Raises the AdapterError of the last one."""
-        self._budget.asked()
         number = 0
+        failure = self._after
         while True:
+            if failure is not None:
+                number += 1
+                wait = self._wait(number, failure)
+                if wait is None:
+                    raise failure
+                await self._chance.sleep(wait)
+            if number == 0:
+                self._budget.asked()
             output = False
             try:
                 async with aclosing(self._inner.stream(call)) as stream:
                     async for events in stream:
-                        output = True
+                        if not output:
+                            output = True
+                            self._budget.answered()
                         yield events
-                self._budget.answered()
                 return  # noqa: TRY300 - the answer is complete; an else block would say so further away
             except AdapterError as error:
-                number += 1
-                wait = None if output else self._wait(number, error)
-                if wait is None:
+                if output:
                     raise
-            await asyncio.sleep(wait)
+                if number == 0 and not error.asked:
+                    self._budget.passed_over()
+                failure = error
             self._inner.cause = chat_pb2.ATTEMPT_CAUSE_RETRY
 
     async def aclose(self) -> None:
@@ -87,11 +141,12 @@ class Retrying:
         policy = self._policy
         if policy is None or not error.decision.retry or not error.asked:
             return None
-        if number > (policy.most if self._alone else min(policy.most, policy.most_before_fallback)):
+        alone = self._alone()
+        if number > (policy.most if alone else min(policy.most, policy.most_before_fallback)):
             return None
-        wait = max(backoff(number, policy.first_wait, policy.longest_wait), error.retry_after or 0.0)
-        if not self._alone and wait > policy.longest_wait_before_fallback:
+        wait = max(backoff(number, policy.first_wait, policy.longest_wait, self._chance.draw), error.retry_after or 0.0)
+        if not alone and wait > policy.longest_wait_before_fallback:
             return None
-        if time.monotonic() + wait + _LEAST_LEFT > self._deadline:
+        if self._chance.clock() + wait + _LEAST_LEFT > self._deadline:
             return None
         return wait if self._budget.withdraw() else None

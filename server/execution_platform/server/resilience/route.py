@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +30,11 @@ from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import chat_pb2, error_pb2
 
 __all__ = ["Routes"]
+
+_FALLBACK = chat_pb2.ATTEMPT_CAUSE_FALLBACK
+
+#: Forms whose answers come whole or not at all: a second half that was asked for by itself is not of the form.
+_ONE_PIECE = frozenset({"json", "json_schema"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,10 @@ class Routes:
             deadline: when its time is over, on the monotonic clock.
         """
         some = partial(self._some, plan, journal, deadline)
-        if plan.mid_stream is MidStream.NEVER:
-            return some(plan.legs, chat_pb2.ATTEMPT_CAUSE_FALLBACK)
-        return Resuming(plan.mid_stream, plan.legs, some, journal)
+        policy = _policy_of(plan)
+        if policy is MidStream.NEVER:
+            return some(plan.legs, _FALLBACK)
+        return Resuming(policy, plan.legs, some, journal)
 
     def _some(
         self,
@@ -70,12 +76,15 @@ class Routes:
         deadline: float,
         legs: Sequence[Leg],
         cause: chat_pb2.AttemptCause.ValueType,
+        after: AdapterError | None = None,
     ) -> Route:
         steps = Steps(partial(self._step, plan))
-        last = len(legs) - 1
-        one = [partial(self._one, plan, journal, deadline, leg, index == last) for index, leg in enumerate(legs)]
-        causes = [cause, *(chat_pb2.ATTEMPT_CAUSE_FALLBACK for _ in legs[1:])]
-        routes: list[tuple[Leg, Route]] = [(leg, make(why)) for leg, make, why in zip(legs, one, causes, strict=True)]
+        one = [
+            partial(self._one, plan, journal, deadline, leg, partial(self._alone, legs[index + 1 :]))
+            for index, leg in enumerate(legs)
+        ]
+        routes: list[tuple[Leg, Route]] = [(legs[0], one[0](cause, after))]
+        routes += [(leg, make(_FALLBACK)) for leg, make in zip(legs[1:], one[1:], strict=True)]
         if plan.hedging is not None and len(legs) > 1:
             budget = self.budgets.of(legs[0].provider)
             hedged = Hedged(
@@ -90,31 +99,27 @@ class Routes:
         journal: Journal,
         deadline: float,
         leg: Leg,
-        alone: bool,
+        alone: Callable[[], bool],
         cause: chat_pb2.AttemptCause.ValueType,
+        after: AdapterError | None = None,
     ) -> Route:
-        recorded = Recorded(
-            leg,
-            partial(self._stack, plan, leg, alone),
-            journal,
-            deadline,
-            self.providers,
-            self.latencies,
-            self.limits.estimates,
-            self.metrics,
-        )
+        recorded = Recorded(leg, partial(self._stack, plan, leg, alone), journal, deadline, self)
         recorded.cause = cause
-        return Retrying(recorded, plan.retries, self.budgets.of(leg.provider), deadline, alone=alone)
+        return Retrying(recorded, plan.retries, self.budgets.of(leg.provider), deadline, alone=alone, after=after)
 
-    def _stack(self, plan: Plan, leg: Leg, alone: bool, entry: Entry) -> Adapter:
+    def _stack(self, plan: Plan, leg: Leg, alone: Callable[[], bool], entry: Entry) -> Adapter:
         adapter: Adapter = Held(self.providers.adapter(leg.provider), entry)
         if plan.first_token is not None or plan.idle is not None:
             adapter = Patient(adapter, plan.first_token, plan.idle)
         scope = self.limits.scopes.of_provider(leg.provider)
         if scope.limited:
             adapter = Limited(adapter, scope, entry, self.limits.limiter, self.limits.estimates)
-        adapter = Throttled(adapter, entry, self.limits.throttles, self.metrics, alone=alone)
+        adapter = Throttled(adapter, entry, self.limits.throttles, self.metrics, alone=alone())
         return Breaking(adapter, partial(self.circuits.of, leg.provider, leg.model))
+
+    def _alone(self, others: Sequence[Leg]) -> bool:
+        """Return whether none of these may be asked now."""
+        return all(self.circuits.state(leg.provider, leg.model)[1] > 0.0 for leg in others)
 
     def _step(self, plan: Plan, failed: Leg, error: AdapterError, following: Leg) -> None:
         reason = error.kind.value if error.asked else error_pb2.ErrorReason.Name(error.reason)
@@ -122,3 +127,11 @@ class Routes:
         if plan.track_reasons:
             self.metrics.fallback(plan.persona, failed.provider, following.provider, reason)
         self.logger.debug("fallback", persona=plan.persona, failed=failed.name, asked=following.name, reason=reason)
+
+
+def _policy_of(plan: Plan) -> MidStream:
+    """Return what happens when an answer of a plan breaks off."""
+    in_one_piece = plan.request.output_format.WhichOneof("format") in _ONE_PIECE
+    if plan.retries is None or (plan.mid_stream is MidStream.CONTINUE and in_one_piece):
+        return MidStream.NEVER
+    return plan.mid_stream
