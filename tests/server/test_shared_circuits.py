@@ -429,3 +429,19 @@ async def test_a_cancel_while_redis_is_asked_is_a_cancel(redis: RealRedis) -> No
                 with pytest.raises(asyncio.CancelledError):
                     await task
             await ask()
+
+
+async def test_a_redis_that_is_there_and_fails_is_told(redis: RealRedis) -> None:
+    """A key of another kind in our place: circuits work alone, the log says why once, and sharing goes on after it."""
+    async with replicas(redis) as (first, second):
+        async with first.shared.asking() as client:
+            await client.set(first.shared.key("circuits"), "not ours", ex=60)
+        await until(lambda: bool(first.told("shared_state_faltered") and second.told("shared_state_faltered")))
+        await first.fail()
+        assert (first.state(), second.state()) == (OPEN, CLOSED)
+        await until(lambda: first.shared.available)
+        async with first.shared.asking() as client:
+            await client.delete(first.shared.key("circuits"))
+        await until(lambda: second.state() == OPEN)
+        [line] = first.told("shared_state_faltered")
+        assert "WRONGTYPE" in line["reason"]
