@@ -35,7 +35,7 @@ async def test_the_page_tells_the_fields_of_the_line(serve: Serve) -> None:
     fallback.routing.fallback_models.append("scripted/slow")
     trace = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     async with serve() as served:
-        await events_of(served.chat.Chat(told, metadata=(trace,)))
+        await events_of(served.chat.Chat(told, metadata=(trace, ("authorization", "Bearer made-up-token"))))
         await failed_stream(served.chat.Chat(fallback))
         await failed_stream(served.chat.Chat(chat_request(model="nobody")))
         await until(lambda: len(served.log_lines("chat")) == 3)
