@@ -320,6 +320,18 @@ async def test_a_whole_answer_is_hedged_too(serve: Serve) -> None:
     assert tried(answer.finished.attempts) == [("first", FIRST, CANCELLED), ("second", HEDGE, FINISHED)]
 
 
+async def test_usual_times_of_streams_say_nothing_of_whole_answers(serve: Serve) -> None:
+    """A whole answer is late by what whole answers usually take, however late streams begin."""
+    first, second = Gated(HELLO), ScriptedAdapter(HELLO)
+    async with serving(serve, first, second, after=None) as served, asyncio.timeout(60):
+        for _ in range(3):
+            served.app.latencies.note("first", "echo", 3600)
+            served.app.latencies.note("first", "echo", 0.001, whole=True)
+        answer = await served.chat.CompleteChat(chat_pb2.CompleteChatRequest(chat=request()))
+        assert served.app.latencies.samples("first", "echo", whole=True) == 4
+    assert tried(answer.finished.attempts) == [("first", FIRST, CANCELLED), ("second", HEDGE, FINISHED)]
+
+
 async def test_what_breaks_after_output_fails_the_chat(serve: Serve) -> None:
     """The winner's failure in the middle comes after all of its output, and nobody else is asked."""
     first, second = ScriptedAdapter(HANG), ScriptedAdapter([{"text": "Half"}, {"break": True}])
