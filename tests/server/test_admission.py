@@ -163,9 +163,10 @@ async def test_chat_that_is_not_admitted_gets_a_status_alone(serve: Serve) -> No
     async with serve(
         {"EP_MAX_CONCURRENT_CHATS": "1", "EP_ADMISSION_WAIT_SECONDS": "60", "EP_ADMISSION_QUEUE": "1"}
     ) as (served):
-        first, second = served.chat.Chat(chat_request(HANG)), served.chat.Chat(chat_request(HANG))
+        first = served.chat.Chat(chat_request(HANG))
         await first_message(first)
-        waiting = asyncio.create_task(failed_stream(second))
+        # Begun only now: a call begins when it is made, and whichever comes first takes the place.
+        waiting = asyncio.create_task(failed_stream(served.chat.Chat(chat_request(HANG))))
         await until(lambda: served.app.admission.waiting == 1)
         third = served.chat.Chat(chat_request())
         refused, error = await failed_stream(third)
