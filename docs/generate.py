@@ -7,6 +7,7 @@ A page takes a part between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
+import fnmatch
 import importlib.metadata
 import re
 import sys
@@ -24,6 +25,8 @@ from google.rpc import error_details_pb2, status_pb2
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from execution_platform.adapters.capabilities import ALL as ALL_CAPABILITIES
+from execution_platform.adapters.capabilities import ModelCapabilities, capabilities_of, name_of
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.registry import GROUP, Registry
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
@@ -337,6 +340,96 @@ def capability_words() -> str:
     return table(["capability", "also written"], rows)
 
 
+# --- what models can do -----------------------------------------------------------------------------------------------
+
+#: Heads of the matrix, as short as they can be; the page explains them.
+SHORT = {
+    "parallel_tools": "parallel", "structured_output": "schema", "image_input": "image", "pdf_input": "PDF",
+    "audio_input": "audio", "prompt_caching": "caching", "embeddings": "embed*", "batch": "batch*",
+}  # fmt: skip
+
+
+def heads() -> list[str]:
+    """Return the heads of the capabilities, in the contract's order."""
+    return [SHORT.get(name_of(each), name_of(each)) for each in ALL_CAPABILITIES]
+
+
+def marks(known: ModelCapabilities) -> list[str]:
+    """Return what is known of each capability: yes, no, or nothing."""
+    return [
+        "yes" if each in known.supported else "**no**" if each in known.unsupported else "" for each in ALL_CAPABILITIES
+    ]
+
+
+def tokens(count: int | None) -> str:
+    """Return a number of tokens; nothing if it is not known."""
+    return "" if count is None else f"{count:,}"
+
+
+def parity() -> str:
+    """Return the matrix of providers, each with its default model or with what holds for all of its models."""
+    rows = (
+        [code(spec.name), code(spec.default_model) or "any", *marks(capabilities_of(spec, spec.default_model))]
+        for listed in specs().values()
+        for spec in listed
+    )
+    return table(["provider", "model", *heads()], rows)
+
+
+#: What tells editions of one model apart: the tables name the model alone.
+EDITION = re.compile(r"(-2\S*|@\*|:\*|-v\[0-9\]\*|-latest|-0)$")
+
+
+def named_once(patterns: Sequence[str]) -> list[str]:
+    """Return patterns without those of editions of a model that is among them, and without what may stand before it."""
+    return [
+        pattern.removeprefix("*") if pattern.startswith("*claude") else pattern
+        for pattern in patterns
+        if EDITION.sub("", pattern) == pattern or EDITION.sub("", pattern) not in patterns
+    ]
+
+
+def models_of(spec: ProviderSpec) -> Iterator[Row]:
+    """Yield a row for each group of a provider's models that are alike: those it lists, and patterns of others."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    listed = [model.name for model in spec.models]
+    patterns = named_once([pattern for row in spec.capabilities for pattern in row.models if pattern != "*"])
+    for name in dict.fromkeys([*listed, *patterns]):
+        if name not in listed and any(fnmatch.fnmatchcase(each, name) for each in listed):
+            continue
+        # No name has a tilde: what stands for others is not taken for one that has a row of its own.
+        stands_for = re.sub(r"\[(.).*?\]", r"\1", name).replace("?", "0").replace("*", "~")
+        known = capabilities_of(spec, stands_for)
+        key = (*marks(known), tokens(known.context_window), tokens(known.max_output_tokens))
+        groups.setdefault(key, []).append(name)
+    for key, names in groups.items():
+        yield [", ".join(code(name) for name in names), *key]
+
+
+def capabilities() -> str:
+    """Return a table for each provider that has something to say of single models."""
+    made = ""
+    for listed in specs().values():
+        for spec in listed:
+            rows = list(models_of(spec))
+            if rows:
+                any_model = ["any other", *marks(capabilities_of(spec, "")), "", ""]
+                head = ["model", *heads(), "context", "answer"]
+                made += f"\n### {spec.display_name}\n{table(head, iter([*rows, any_model]))}"
+    return made
+
+
+def capability_sources() -> str:
+    """Return where each row of the data comes from, and when that was read."""
+    rows = (
+        [code(spec.name), ", ".join(map(code, named_once(row.models))), row.source, row.as_of]
+        for listed in specs().values()
+        for spec in listed
+        for row in spec.capabilities
+    )
+    return table(["provider", "models", "source", "as of"], rows)
+
+
 # --- lists of pages ---------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +486,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "persona-keys": persona_keys,
     "file-keys": file_keys,
     "capability-words": capability_words,
+    "parity": parity,
+    "capabilities": capabilities,
+    "capability-sources": capability_sources,
     "decisions": decisions,
 }
 

@@ -7,13 +7,14 @@ below says, or say that it is not known after all.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from execution_platform.adapters.spi import CapabilityRow, ProviderSpec
+from execution_platform.adapters.spi import CapabilityRow, KnownModel, ProviderSpec
 from execution_platform.v1 import capability_pb2
 
-__all__ = ["ALL", "ModelCapabilities", "Set", "capabilities_of", "name_of"]
+__all__ = ["ALL", "ModelCapabilities", "Set", "capabilities_of", "context_windows", "name_of", "named"]
 
 Set = frozenset[capability_pb2.Capability.ValueType]
 
@@ -21,6 +22,10 @@ Set = frozenset[capability_pb2.Capability.ValueType]
 ALL: tuple[capability_pb2.Capability.ValueType, ...] = tuple(
     number for number in capability_pb2.Capability.values() if number != capability_pb2.CAPABILITY_UNSPECIFIED
 )
+
+
+#: What tells one edition of a model from another: a date or a word for the newest.
+_EDITION = re.compile(r"(-\d{8}|-\d{4}-\d{2}-\d{2}|@\w+|-latest)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,18 @@ def name_of(capability: capability_pb2.Capability.ValueType) -> str:
     return capability_pb2.Capability.Name(capability).removeprefix("CAPABILITY_").lower()
 
 
+def named(*names: str) -> Set:
+    """Return capabilities by their names. Raises ValueError for a name that there is not."""
+    return frozenset(capability_pb2.Capability.Value(f"CAPABILITY_{name.upper()}") for name in names)
+
+
+def context_windows(source: str, as_of: str, *sizes: tuple[int, tuple[str, ...]]) -> tuple[CapabilityRow, ...]:
+    """Return rows that say nothing but how much models can read: tokens, with patterns of models."""
+    return tuple(
+        CapabilityRow(models=models, context_window=tokens, source=source, as_of=as_of) for tokens, models in sizes
+    )
+
+
 def capabilities_of(spec: ProviderSpec, model: str) -> ModelCapabilities:
     """Return what a provider's data says of one of its models, whether it lists the model or not."""
     rows = _rows_for(spec.capabilities, model)
@@ -70,7 +87,7 @@ def capabilities_of(spec: ProviderSpec, model: str) -> ModelCapabilities:
         unsupported = (unsupported - said) | row.unsupported
         window = row.context_window or window
         output = row.max_output_tokens or output
-    known = next((known for known in spec.models if known.name == model), None)
+    known = _known(spec, model)
     if known is not None:
         window = known.context_window or window
         output = known.max_output_tokens or output
@@ -82,6 +99,12 @@ def capabilities_of(spec: ProviderSpec, model: str) -> ModelCapabilities:
         tuple(dict.fromkeys(row.source for row in reversed(rows))),
         min((row.as_of for row in rows), default=""),
     )
+
+
+def _known(spec: ProviderSpec, model: str) -> KnownModel | None:
+    """Return what the provider lists under a model's name, or under that name without its date."""
+    by_name = {known.name: known for known in spec.models}
+    return by_name.get(model) or by_name.get(_EDITION.sub("", model))
 
 
 def _rows_for(rows: Iterable[CapabilityRow], model: str) -> list[CapabilityRow]:

@@ -60,6 +60,6 @@ def test_media_are_sent_as_what_they_are(media: content_pb2.MediaBlock, types: t
     """The media type decides, in any case of letters; without one the address does, if it tells."""
     block = content_pb2.ContentBlock(media=media)
     message = content_pb2.Message(role=content_pb2.ROLE_USER, content=[block])
-    chat, responses = bodies(chat_pb2.ChatRequest(messages=[message]))
+    chat, responses = bodies(chat_pb2.ChatRequest(messages=[message]), "a-model-of-tomorrow")
     told = (chat["messages"][0]["content"][0]["type"], responses["input"][0]["content"][0]["type"])
     assert told == types

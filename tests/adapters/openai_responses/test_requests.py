@@ -232,7 +232,7 @@ def test_instructions_in_the_middle_have_the_dialects_role() -> None:
 )
 def test_media_are_parts_of_a_message(media: str, expected: Any) -> None:
     """Images, files and audio are said by bytes, address or file id."""
-    body, notices = built(f"messages {{ role: ROLE_USER content {{ media {{ {media} }} }} }}")
+    body, notices = built(f"messages {{ role: ROLE_USER content {{ media {{ {media} }} }} }}", "a-model-of-tomorrow")
     assert body["input"] == [{"role": "user", "content": [expected]}]
     assert notices == []
 

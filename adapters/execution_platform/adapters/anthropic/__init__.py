@@ -1,6 +1,11 @@
 """Anthropic: Claude through the Messages API, and other servers of that format."""
 
-from execution_platform.adapters.anthropic.models import DEFAULT_BASE_URL, DEFAULT_MODEL, KNOWN_MODELS
+from execution_platform.adapters.anthropic.models import (
+    CAPABILITIES,
+    DEFAULT_BASE_URL,
+    DEFAULT_MODEL,
+    KNOWN_MODELS,
+)
 from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["PROVIDERS"]
@@ -34,6 +39,7 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
             ),
         ),
         models=KNOWN_MODELS,
+        capabilities=CAPABILITIES,
         missing=_missing,
         automatic_rank=10,
     ),

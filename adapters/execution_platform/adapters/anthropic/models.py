@@ -13,9 +13,11 @@ import re
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from execution_platform.adapters.spi import KnownModel
+from execution_platform.adapters.capabilities import context_windows, named
+from execution_platform.adapters.spi import CapabilityRow, KnownModel
 
 __all__ = [
+    "CAPABILITIES",
     "DEFAULT_BASE_URL",
     "DEFAULT_MAX_TOKENS",
     "DEFAULT_MODEL",
@@ -64,6 +66,7 @@ class ModelFacts:
         effort: `output_config.effort` is taken.
         forced_tools: a tool choice that forces a call is taken.
         system_messages: messages of role "system" are taken.
+        schemas: `output_config.format` is taken.
     """
 
     known: KnownModel
@@ -77,6 +80,7 @@ class ModelFacts:
     effort: bool = True
     forced_tools: bool = True
     system_messages: bool = True
+    schemas: bool = True
 
     @property
     def listed(self) -> bool:
@@ -96,7 +100,8 @@ _MANUAL_ONLY = ModelFacts(KnownModel(""), adaptive=False, effort=False, system_m
 _ADAPTIVE_ONLY = ModelFacts(KnownModel(""), sampling=False, manual=False)
 _BY_DEFAULT = replace(_ADAPTIVE_ONLY, thinks_by_default=True)
 _ALWAYS = replace(_BY_DEFAULT, off=Off.NEVER)
-_NO_THINKING = replace(_MANUAL_ONLY, manual=False, summarizes=False)
+_NO_SCHEMAS = replace(_MANUAL_ONLY, schemas=False)
+_NO_THINKING = replace(_NO_SCHEMAS, manual=False, summarizes=False)
 _ONE_OF_TWO = replace(_MANUAL_ONLY, temperature_with_top_p=False)
 
 _FACTS: tuple[ModelFacts, ...] = (
@@ -131,9 +136,9 @@ _FACTS: tuple[ModelFacts, ...] = (
     replace(_ONE_OF_TWO, known=_model("claude-opus-4-5", "Claude Opus 4.5", _200K, _64K), effort=True),
     replace(_ONE_OF_TWO, known=_model("claude-sonnet-4-5", "Claude Sonnet 4.5", _200K, _64K)),
     replace(_ONE_OF_TWO, known=_model("claude-opus-4-1", "Claude Opus 4.1", _200K, 32_000)),
-    replace(_MANUAL_ONLY, known=_model("claude-opus-4", "Claude Opus 4", _200K, 32_000)),
-    replace(_MANUAL_ONLY, known=_model("claude-sonnet-4", "Claude Sonnet 4", _200K, _64K)),
-    replace(_MANUAL_ONLY, known=_model("claude-3-7-sonnet", "Claude Sonnet 3.7", _200K, _64K), summarizes=False),
+    replace(_NO_SCHEMAS, known=_model("claude-opus-4", "Claude Opus 4", _200K, 32_000)),
+    replace(_NO_SCHEMAS, known=_model("claude-sonnet-4", "Claude Sonnet 4", _200K, _64K)),
+    replace(_NO_SCHEMAS, known=_model("claude-3-7-sonnet", "Claude Sonnet 3.7", _200K, _64K), summarizes=False),
     replace(_NO_THINKING, known=_model("claude-3-5-haiku", "Claude Haiku 3.5", _200K, 8_192)),
     replace(_NO_THINKING, known=_model("claude-3-5-sonnet", "Claude Sonnet 3.5", _200K, 8_192)),
     replace(_NO_THINKING, known=_model("claude-3-opus", "Claude Opus 3", _200K, 4_096)),
@@ -147,6 +152,54 @@ _BY_NAME = {facts.known.name: facts for facts in _FACTS}
 _RETIRED = re.compile(r"claude-3|claude-(opus|sonnet)-4$|claude-opus-4-1$")
 
 KNOWN_MODELS: tuple[KnownModel, ...] = tuple(facts.known for facts in _FACTS if not _RETIRED.match(facts.known.name))
+
+_AS_OF = "2026-11-21"
+_DOCS = "https://platform.claude.com/docs/en/"
+
+
+def _editions(*names: str) -> tuple[str, ...]:
+    """Return patterns of all names of models: with a place before them, with a date or a version behind."""
+    endings = ("", "-2???????*", "@*", ":*", "-v[0-9]*", "-latest", "-0")
+    dotted = {name: re.sub(r"(?<=\d)-(?=\d)", ".", name) for name in names}
+    return tuple(f"*{name}{ending}" for pair in dotted.items() for name in dict.fromkeys(pair) for ending in endings)
+
+
+#: What Claude's models can do. A name that is none of theirs is a model of another server of this format.
+CAPABILITIES: tuple[CapabilityRow, ...] = (
+    CapabilityRow(
+        supported=named("streaming"),
+        unsupported=named("seed", "logprobs", "audio_input", "embeddings"),
+        source="anthropic 2.11: types/message_create_params.py, types/content_block_param.py",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=("*claude-*",),
+        supported=named("tools", "parallel_tools", "thinking", "structured_output", "image_input", "pdf_input")
+        | named("prompt_caching", "batch"),
+        source=f"{_DOCS}build-with-claude/overview",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=_editions("claude-opus-4-1"),
+        unknown=named("structured_output"),
+        source=f"{_DOCS}build-with-claude/structured-outputs",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=_editions("claude-opus-4", "claude-sonnet-4", "claude-3-7-sonnet"),
+        unsupported=named("structured_output"),
+        source=f"{_DOCS}build-with-claude/structured-outputs",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=_editions("claude-3-5-haiku", "claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet", "claude-3-haiku"),
+        unsupported=named("structured_output", "thinking"),
+        unknown=named("image_input", "pdf_input", "parallel_tools"),
+        source=f"{_DOCS}about-claude/models/extended-thinking-models",
+        as_of=_AS_OF,
+    ),
+    *context_windows("genai-prices 0.2.3", _AS_OF, (1_000_000, ("claude-fable-5-2", "claude-mythos-5-2"))),
+)
 
 #: What the clouds and gateways write around a model's name: a place before it, a date or a version after it.
 _PLACE = re.compile(r".*[/]|(?:[a-z]{2,6}\.)?anthropic\.")

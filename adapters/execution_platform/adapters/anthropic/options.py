@@ -167,7 +167,7 @@ def write_output_config(request: chat_pb2.ChatRequest, facts: ModelFacts, notice
             written["effort"] = _effort(effort, facts, notices)
         else:
             notices.param_dropped("reasoning.effort", "the model has no such choice; give it a budget")
-    form = _format(request.output_format, notices)
+    form = _format(request.output_format, facts, notices)
     if form is not None:
         written["format"] = form
     if request.output_format.verbosity:
@@ -188,10 +188,13 @@ def _effort(effort: str, facts: ModelFacts, notices: Notices) -> str:
     return effort
 
 
-def _format(output: chat_pb2.OutputFormat, notices: Notices) -> dict[str, Any] | None:
+def _format(output: chat_pb2.OutputFormat, facts: ModelFacts, notices: Notices) -> dict[str, Any] | None:
     match output.WhichOneof("format"):
         case "json":
             notices.param_dropped("output_format.json", "the provider makes JSON only after a schema")
+            return None
+        case "json_schema" if not facts.schemas:
+            notices.param_dropped("output_format.json_schema", "the model keeps to no schema")
             return None
         case "json_schema":
             schema = output.json_schema

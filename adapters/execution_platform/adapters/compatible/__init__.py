@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from execution_platform.adapters.compatible.models import CAPABILITIES
 from execution_platform.adapters.compatible.row import Row
 from execution_platform.adapters.compatible.rows import ROWS
 
 __all__ = ["PROVIDERS", "Row"]
 
-PROVIDERS = tuple(row.spec() for row in ROWS)
+PROVIDERS = tuple(row.spec(CAPABILITIES[row.dialect.provider]) for row in ROWS)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from execution_platform.adapters.openai_api.dialect import Dialect
-from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
+from execution_platform.adapters.spi import Adapter, CapabilityRow, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["API_OPTION", "Row"]
 
@@ -38,8 +38,8 @@ class Row:
     rank: int | None = None
     options: tuple[ProviderOption, ...] = ()
 
-    def spec(self) -> ProviderSpec:
-        """Return the row as a provider."""
+    def spec(self, capabilities: tuple[CapabilityRow, ...] = ()) -> ProviderSpec:
+        """Return the row as a provider, with what its models can do."""
         return ProviderSpec(
             name=self.dialect.provider,
             display_name=self.display_name,
@@ -50,6 +50,7 @@ class Row:
             default_base_url=self.base_url,
             needs_base_url=not self.base_url,
             options=self.options,
+            capabilities=capabilities,
             automatic_rank=self.rank,
         )
 

@@ -1,6 +1,12 @@
 """Google's Gemini models through the Gemini API."""
 
-from execution_platform.adapters.gemini.models import DEFAULT_API_VERSION, DEFAULT_BASE_URL, DEFAULT_MODEL, MODELS
+from execution_platform.adapters.gemini.models import (
+    CAPABILITIES,
+    DEFAULT_API_VERSION,
+    DEFAULT_BASE_URL,
+    DEFAULT_MODEL,
+    MODELS,
+)
 from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["PROVIDERS"]
@@ -28,6 +34,7 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
             ),
         ),
         models=MODELS,
+        capabilities=CAPABILITIES,
         automatic_rank=30,
     ),
 )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from execution_platform.adapters.spi import KnownModel
+from execution_platform.adapters.capabilities import named
+from execution_platform.adapters.spi import CapabilityRow, KnownModel
 
-__all__ = ["DEFAULT_API_VERSION", "DEFAULT_BASE_URL", "DEFAULT_MODEL", "MODELS", "Facts", "facts_of"]
+__all__ = ["CAPABILITIES", "DEFAULT_API_VERSION", "DEFAULT_BASE_URL", "DEFAULT_MODEL", "MODELS", "Facts", "facts_of"]
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
 DEFAULT_API_VERSION = "v1beta"
@@ -97,3 +98,51 @@ def facts_of(model: str) -> Facts:
     """Return what is known of a model, by its name with or without ``models/``."""
     name = model.rsplit("/", 1)[-1].lower()
     return next((facts for pattern, facts in _FACTS if pattern.match(name)), _UNKNOWN)
+
+
+_AS_OF = "2026-11-21"
+_PAGES = "https://ai.google.dev/gemini-api/docs"
+
+#: Models that make pictures or speech: what else they can do differs from one to the next.
+_MAKERS = ("-image*", "-tts*", "-live*")
+
+CAPABILITIES: tuple[CapabilityRow, ...] = (
+    CapabilityRow(
+        supported=named("streaming", "seed"),
+        source="google-genai 3.4: types.py, GenerateContentConfig",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=("gemini-2.5-*", "gemini-3*", "gemini-flash-*latest", "gemini-pro-latest"),
+        supported=named("tools", "parallel_tools", "thinking", "structured_output", "image_input", "pdf_input")
+        | named("audio_input", "prompt_caching", "batch"),
+        unsupported=named("embeddings"),
+        context_window=_WINDOW,
+        max_output_tokens=_ANSWER,
+        source=f"{_PAGES}/models/gemini-3.7-flash",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=tuple(f"gemini-{line}{maker}" for line in ("2.5-*", "3*") for maker in _MAKERS),
+        unknown=named("tools", "parallel_tools", "structured_output", "pdf_input", "audio_input", "image_input")
+        | named("thinking", "prompt_caching", "batch"),
+        source=f"{_PAGES}/models",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=(
+            *("gemini-2.0-*", "gemini-1.*", "gemma*", "learnlm*", "text-embedding-*"),
+            *("gemini-2.5-*-tts", "gemini-3*-tts", "gemini-2.5-flash-image*"),
+        ),
+        unsupported=named("thinking"),
+        source=f"{_PAGES}/thinking",
+        as_of=_AS_OF,
+    ),
+    CapabilityRow(
+        models=("gemini-embedding-*", "text-embedding-*"),
+        supported=named("embeddings", "batch"),
+        unknown=named("streaming", "seed"),
+        source=f"{_PAGES}/embeddings",
+        as_of=_AS_OF,
+    ),
+)

@@ -1,6 +1,6 @@
 """A small real model inside this process: no key, no network, no download beyond two packages."""
 
-from execution_platform.adapters.local.settings import DEFAULT_MODEL, MODELS, OPTIONS, missing
+from execution_platform.adapters.local.settings import CAPABILITIES, DEFAULT_MODEL, MODELS, OPTIONS, missing
 from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderSpec
 
 __all__ = ["PROVIDERS"]
@@ -22,6 +22,7 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         needs_key=False,
         options=OPTIONS,
         models=MODELS,
+        capabilities=CAPABILITIES,
         missing=missing,
         automatic_rank=90,
     ),

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from execution_platform.adapters.capabilities import named
 from execution_platform.adapters.errors import NotConfiguredError
 from execution_platform.adapters.local.engine import EngineSettings, model_file, runtime_is_there
-from execution_platform.adapters.spi import KnownModel, ProviderConfig, ProviderOption
+from execution_platform.adapters.spi import CapabilityRow, KnownModel, ProviderConfig, ProviderOption
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "OPTIONS", "missing", "settings_of"]
+__all__ = ["CAPABILITIES", "DEFAULT_MODEL", "MODELS", "OPTIONS", "missing", "settings_of"]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 #: Source: the model's card; its context is what EP_LOCAL_CONTEXT says, at most 8192.
 MODELS = (KnownModel(DEFAULT_MODEL, "SmolLM2 135M Instruct"),)
+
+#: What llama.cpp makes of any model, and what it lets SmolLM2 do: its answers are held to a schema by a grammar.
+CAPABILITIES = (
+    CapabilityRow(
+        supported=named("streaming", "structured_output", "seed", "logprobs", "prompt_caching"),
+        unsupported=named("image_input", "pdf_input", "audio_input", "embeddings", "batch"),
+        source="https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+        as_of="2026-11-21",
+    ),
+    CapabilityRow(
+        models=(DEFAULT_MODEL,),
+        unsupported=named("thinking"),
+        source="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+        as_of="2026-11-21",
+    ),
+)
 
 OPTIONS: Sequence[ProviderOption] = (
     ProviderOption(

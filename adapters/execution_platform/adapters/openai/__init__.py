@@ -7,7 +7,7 @@ by request: both give the same events, so that a caller need not know.
 
 from __future__ import annotations
 
-from execution_platform.adapters.openai.models import DEFAULT_MODEL, DIALECT, KNOWN_MODELS
+from execution_platform.adapters.openai.models import CAPABILITIES, DEFAULT_MODEL, DIALECT, KNOWN_MODELS
 from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["PROVIDERS"]
@@ -42,6 +42,7 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
             ProviderOption("project", "Project that pays, where the key belongs to several."),
         ),
         models=KNOWN_MODELS,
+        capabilities=CAPABILITIES,
         missing=_missing,
         automatic_rank=20,
     ),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from execution_platform.adapters.openai_api.media_kinds import Kind
 from execution_platform.v1 import chat_pb2
 
 __all__ = [
@@ -42,6 +43,14 @@ MediaPart = Literal[
     "document_url",  # {"type": "document_url", "document_url": "..."}
     "video",  # {"type": "video_url", "video_url": {"url"}}
 ]
+
+#: The parts that carry each kind of media.
+_PARTS: Mapping[Kind, frozenset[MediaPart]] = {
+    "image": frozenset({"image"}),
+    "audio": frozenset({"audio", "bare_audio"}),
+    "document": frozenset({"file", "file_id", "file_url", "document_url"}),
+    "video": frozenset({"video"}),
+}
 
 #: Where OpenAI's Chat Completions takes an option. Keys are paths in ChatRequest, values are paths in the body.
 #: Source: openai 3.52, types/chat/completion_create_params.py.
@@ -110,6 +119,7 @@ class ModelRule:
         models: patterns of names, as in fnmatch.
         api: the format to use for them; None: the dialect's.
         unsupported: paths of ChatRequest fields that these models refuse, for example ``sampling.temperature``.
+        without_media: kinds of media that these models cannot take, although the format has a place for them.
         system_role: role of instructions; empty: the dialect's.
         cached_outside: these models count cached tokens outside ``prompt_tokens``.
     """
@@ -117,6 +127,7 @@ class ModelRule:
     models: tuple[str, ...]
     api: Api | None = None
     unsupported: frozenset[str] = frozenset()
+    without_media: frozenset[Kind] = frozenset()
     system_role: str = ""
     cached_outside: bool = False
 
@@ -144,6 +155,7 @@ class Dialect:
         system_role: role of instructions.
         stream_usage: the server understands ``stream_options.include_usage``.
         media: content parts that it takes.
+        without_media: kinds of media that the model cannot take, by the rules.
         tool_media: tool messages may hold what ``media`` lists, not only text.
         text_parts: texts may be an array of parts; else they are joined by blank lines.
         named_roles: messages may have ``name``.
@@ -187,6 +199,7 @@ class Dialect:
     system_role: str = "system"
     stream_usage: bool = True
     media: frozenset[MediaPart] = frozenset({"image"})
+    without_media: frozenset[Kind] = frozenset()
     tool_media: bool = False
     text_parts: bool = True
     named_roles: bool = True
@@ -219,12 +232,21 @@ class Dialect:
         if not self.rules:
             return self
         api, unsupported, role, outside = self.api, self.unsupported, self.system_role, self.cached_outside
+        without_media = self.without_media
         for rule in self.rules:
             if rule.holds_for(model):
                 api = rule.api or api
                 unsupported |= rule.unsupported
+                without_media |= rule.without_media
                 role = rule.system_role or role
                 outside = rule.cached_outside or outside
         return dataclasses.replace(
-            self, api=api, unsupported=unsupported, system_role=role, cached_outside=outside, rules=()
+            self,
+            api=api,
+            unsupported=unsupported,
+            media=self.media.difference(*(_PARTS[kind] for kind in without_media)),
+            without_media=without_media,
+            system_role=role,
+            cached_outside=outside,
+            rules=(),
         )

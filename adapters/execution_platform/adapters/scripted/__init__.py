@@ -1,7 +1,7 @@
 """The deterministic provider: for tests, and for first steps without a key or a model."""
 
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
-from execution_platform.adapters.scripted.models import DEFAULT_MODEL, MODELS
+from execution_platform.adapters.scripted.models import CAPABILITIES, DEFAULT_MODEL, MODELS
 from execution_platform.adapters.scripted.play import FAMILY
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
 
@@ -21,6 +21,7 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         default_model=DEFAULT_MODEL,
         needs_key=False,
         models=MODELS,
+        capabilities=CAPABILITIES,
         automatic_rank=99,
     ),
 )

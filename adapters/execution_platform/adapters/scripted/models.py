@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from execution_platform.adapters.capabilities import named
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.scripted.script import ErrorStep, Script, Step, ToolCallStep
-from execution_platform.adapters.spi import KnownModel
+from execution_platform.adapters.spi import CapabilityRow, KnownModel
 from execution_platform.adapters.wire import decode_json, raw_json
 from execution_platform.v1 import chat_pb2, content_pb2
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "answer"]
+__all__ = ["CAPABILITIES", "DEFAULT_MODEL", "MODELS", "answer"]
 
 DEFAULT_MODEL = "echo"
 
@@ -28,6 +29,16 @@ MODELS = (
     KnownModel("slow", "Says what was said, slowly"),
     KnownModel("tools", "Calls a tool, then tells its result"),
     KnownModel("error", "Fails as an overloaded provider does"),
+)
+
+#: What the models do with a request that brings no script. A script can play whatever a model can say.
+CAPABILITIES = (
+    CapabilityRow(
+        supported=named("streaming", "tools", "thinking", "seed", "logprobs"),
+        unsupported=named("structured_output", "prompt_caching", "embeddings", "batch"),
+        source="execution_platform.adapters.scripted",
+        as_of="2026-11-21",
+    ),
 )
 
 _SLOW_MS = 200
@@ -70,10 +81,18 @@ def _tell_what_is_dropped(request: chat_pb2.ChatRequest, notices: Notices) -> No
     given = {
         "audio_output": request.HasField("audio_output"),
         "cache": request.HasField("cache"),
+        "cache_hint": any(block.HasField("cache_hint") for block in _prompt(request)),
         "service_tier": bool(request.service_tier),
     }
     for name in (name for name, is_given in given.items() if is_given):
         notices.param_dropped(name, "the scripted provider has nothing of the kind")
+
+
+def _prompt(request: chat_pb2.ChatRequest) -> Iterator[content_pb2.ContentBlock | chat_pb2.Tool]:
+    yield from request.system
+    yield from request.tools
+    for message in request.messages:
+        yield from message.content
 
 
 def _thoughts(request: chat_pb2.ChatRequest) -> Iterator[Step]:

@@ -118,21 +118,19 @@ class _Builder:
         self._body = merge_patch(self._body, dict(patch))
 
     def _add_format(self) -> None:
-        output = self._request.output_format
+        output, dialect = self._request.output_format, self._dialect
         kind = output.WhichOneof("format")
-        if (
-            kind == "json_schema"
-            and self._dialect.json_schema
-            and "output_format.json_schema" not in self._dialect.unsupported
-        ):
+        schemas = dialect.json_schema and "output_format.json_schema" not in dialect.unsupported
+        objects = dialect.json_object and "output_format.json" not in dialect.unsupported
+        if kind == "json_schema" and schemas:
             self._body["response_format"] = {"type": "json_schema", "json_schema": _schema(output.json_schema)}
-        elif kind in {"json", "json_schema"} and self._dialect.json_object:
+        elif kind in {"json", "json_schema"} and objects:
             self._body["response_format"] = {"type": "json_object"}
             if kind == "json_schema":
-                why = f"{self._dialect.provider} has no schemas for this model: any JSON object"
+                why = f"{dialect.provider} has no schemas for this model: any JSON object"
                 self._notices.param_adjusted("output_format.json_schema", why)
         elif kind in {"json", "json_schema"}:
-            self._notices.param_dropped(f"output_format.{kind}", f"{self._dialect.provider} has no JSON mode")
+            self._notices.param_dropped(f"output_format.{kind}", f"{dialect.provider} has no JSON mode for this model")
 
     def _add_reasoning(self) -> None:
         reasoning, dialect = self._request.reasoning, self._dialect

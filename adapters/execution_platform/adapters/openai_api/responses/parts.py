@@ -91,6 +91,10 @@ class InputParts:
             self._notices.param_dropped(f"{path}.media.citations", "the provider decides by itself what to cite")
         # Whatever else stands at an address may be sent as a file.
         kind = kind_of(media, "document")
+        # What is not sent as audio, such as an address, is a file to the provider.
+        if kind in self._dialect.without_media and (kind != "audio" or media.WhichOneof("source") == "data"):
+            self._notices.block_dropped(path, f"the model takes no media of kind {kind}")
+            return None
         if kind == "image":
             return self._image(media)
         if kind == "audio" and media.mime_type:

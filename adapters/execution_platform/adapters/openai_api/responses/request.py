@@ -153,11 +153,11 @@ def _write_reasoning(body: _Body, reasoning: chat_pb2.Reasoning, dialect: Dialec
         notices.param_dropped("reasoning.budget_tokens", "the provider takes an effort, not a number of tokens")
     if reasoning.display in _SUMMARIES:
         written["summary"] = _SUMMARIES[reasoning.display]
-    if not written or (written == {"effort": "none"} and "reasoning" in dialect.unsupported):
-        return
+    asked = bool(written) and written != {"effort": "none"}
     if "reasoning" in dialect.unsupported:
-        notices.param_dropped("reasoning", "the model does not reason")
-    else:
+        if asked or reasoning.enabled:
+            notices.param_dropped("reasoning", "the model does not reason")
+    elif written:
         body["reasoning"] = written
 
 
@@ -192,6 +192,9 @@ def _write_format(body: _Body, request: chat_pb2.ChatRequest, dialect: Dialect, 
         case "text":
             text["format"] = {"type": "text"}
         case "json":
+            text["format"] = {"type": "json_object"}
+        case "json_schema" if "output_format.json_schema" in dialect.unsupported:
+            notices.param_adjusted("output_format.json_schema", "the model keeps to no schema: any JSON object")
             text["format"] = {"type": "json_object"}
         case "json_schema":
             text["format"] = _schema(wanted.json_schema)
