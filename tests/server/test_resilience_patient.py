@@ -1,0 +1,133 @@
+"""Patient: silence has a limit, before the first output and between two, and nothing else has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+
+import pytest
+from tests.server.attempts import (
+    CALL,
+    Fake,
+    Step,
+    begin,
+    cancelled,
+    entry,
+    finish,
+    hang,
+    text,
+    told_by,
+    told_until_failure,
+)
+
+from execution_platform.adapters.errors import AdapterError, OverloadedError, ProviderTimeoutError
+from execution_platform.server.resilience.held import Held
+from execution_platform.server.resilience.patient import Patient
+
+#: Seconds that no test ever waits out, and some that are over at once.
+LONG, SHORT = 3600.0, 0.01
+
+
+def patient(inner: Fake, first_token: float | None = LONG, idle: float | None = LONG) -> Patient:
+    """One above what it stands above in a route."""
+    return Patient(Held(inner, entry()), first_token, idle)
+
+
+async def swallowed() -> None:
+    """Wait without end, and take no notice of being cancelled."""
+    try:
+        await hang()
+    except asyncio.CancelledError:
+        return
+
+
+async def test_no_output_in_time_ends_the_attempt() -> None:
+    """Without output an attempt ends after `first_token`, as a timeout of the provider's, and is closed."""
+    inner = Fake([hang])
+    told, error = await told_until_failure(patient(inner, first_token=SHORT))
+    assert (told, inner.closed) == ([], 1)
+    assert isinstance(error, ProviderTimeoutError)
+    assert error.message == "no output for 0.01 s"
+
+
+async def test_silence_after_output_ends_the_attempt() -> None:
+    """After output `idle` counts, and no longer `first_token`."""
+    inner = Fake([[begin()], hang])
+    told, error = await told_until_failure(patient(inner, idle=SHORT))
+    assert (len(told), inner.closed) == (1, 1)
+    assert isinstance(error, ProviderTimeoutError)
+    assert error.message == "the answer stood still for 0.01 s"
+
+
+async def test_each_piece_begins_the_wait_anew() -> None:
+    """An answer may take many times as long as its longest silence."""
+    pause: list[Step] = [lambda: asyncio.sleep(SHORT / 2), [text("a")]]
+    told = await told_by(patient(Fake([[begin()], *pause * 12, [finish()]]), first_token=SHORT * 40, idle=SHORT * 40))
+    assert len(told) == 14
+
+
+async def test_the_readers_time_is_not_the_providers_silence() -> None:
+    """A reader who takes longer than the limits between two reads loses nothing."""
+    inner = Fake([[begin()], [text("a")], [finish()]])
+    async with aclosing(patient(inner, first_token=SHORT, idle=SHORT).stream(CALL)) as stream:
+        told = 0
+        async for _ in stream:
+            told += 1
+            await asyncio.sleep(SHORT * 3)
+    assert told == 3
+
+
+async def test_the_end_of_a_connection_may_take_its_time() -> None:
+    """Silence behind `finished` is none of the answer's."""
+    inner = Fake([[begin(), finish()], lambda: asyncio.sleep(SHORT * 5)])
+    assert len(await told_by(patient(inner, idle=SHORT))) == 1
+
+
+async def test_without_limits_nothing_ends() -> None:
+    """A limit that is not set does not strike."""
+    inner = Fake([lambda: asyncio.sleep(SHORT), [begin()], lambda: asyncio.sleep(SHORT), [finish()]])
+    assert len(await told_by(patient(inner, None, None))) == 2
+    assert len(await told_by(patient(inner, None, LONG))) == 2
+
+
+@pytest.mark.parametrize("steps", [[hang], [[begin()], hang]], ids=["before", "after"])
+async def test_a_cancel_stays_a_cancel(steps: Sequence[Step]) -> None:
+    """Whoever is cancelled while it waits is cancelled, and is told of no timeout."""
+    inner = Fake(steps)
+    assert await cancelled(patient(inner), lambda: bool(inner.calls))
+    assert inner.closed == 1
+
+
+async def test_a_deadline_around_it_stays_a_deadline() -> None:
+    """A scope around an attempt that ends first, or at the same moment, is what ended."""
+    for first_token in (LONG, SHORT):
+        with pytest.raises((TimeoutError, AdapterError)) as raised:
+            async with asyncio.timeout(SHORT):
+                await told_by(patient(Fake([hang]), first_token=first_token))
+        assert first_token == SHORT or raised.type is TimeoutError
+
+
+async def test_a_timeout_leaves_no_cancel_behind() -> None:
+    """After a timeout the task can be cancelled, and scopes around it expire, as if nothing had been."""
+    task = asyncio.current_task()
+    assert task is not None
+    attempts: list[Sequence[Step]] = [[hang], [swallowed, OverloadedError("m")], [swallowed, [begin(), finish()]]]
+    for steps in attempts:
+        with suppress(ProviderTimeoutError, OverloadedError):
+            await told_by(patient(Fake(steps), first_token=SHORT))
+        assert task.cancelling() == 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(SHORT):
+            await hang()
+
+
+async def test_no_timer_is_left() -> None:
+    """However an attempt ends, its timer does not keep it alive."""
+    inner = Fake([[begin()], hang])
+    stream = patient(inner).stream(CALL)
+    await anext(stream)
+    await stream.aclose()
+    loop = asyncio.get_running_loop()
+    scheduled = [handle for handle in getattr(loop, "_scheduled", []) if not handle.cancelled()]
+    assert not scheduled
