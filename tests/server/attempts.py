@@ -118,7 +118,7 @@ def started(served_model: str = "") -> Event:
 
 def begin(index: int = 0, kind: str = "text") -> Event:
     """A block begins."""
-    block = content_pb2.ContentBlock(index=index)
+    block = content_pb2.ContentBlock(index=index, family="f")
     getattr(block, kind).SetInParent()
     return Event(block_started=chat_pb2.BlockStarted(block=block))
 

@@ -89,8 +89,7 @@ class Fold:
             case "usage_updated":
                 self._last_usage = event.usage_updated
             case "route_changed":
-                self._response.route_changes.append(event.route_changed)
-                self._take_out(event.route_changed.void_blocks)
+                self._change(event.route_changed)
             case "notice":
                 self._response.notices.append(event.notice)
             case "provider_event":
@@ -110,6 +109,13 @@ class Fold:
 
     def _block(self, index: int) -> content_pb2.ContentBlock:
         return self._response.message.content[index - bisect_left(self._void, index)]
+
+    def _change(self, change: chat_pb2.RouteChanged) -> None:
+        self._response.route_changes.append(change)
+        if change.kind != chat_pb2.ROUTE_CHANGE_KIND_UNSPECIFIED:
+            # Of an answer that broke off; whoever goes on tells its own.
+            self._metadata.pop(None, None)
+        self._take_out(change.void_blocks)
 
     def _take_out(self, void: Iterable[int]) -> None:
         gone = set(void).difference(self._void)
