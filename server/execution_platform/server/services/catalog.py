@@ -18,11 +18,13 @@ from execution_platform.adapters.errors import (
 )
 from execution_platform.adapters.spi import ListsModels
 from execution_platform.server.chat.admission import Admission
+from execution_platform.server.config.personas import ModelFacts
 from execution_platform.server.config.source import PlatformSource, PlatformStatus
 from execution_platform.server.errors import InternalError
 from execution_platform.server.limits.throttles import Throttles
 from execution_platform.server.resilience.circuit import Circuit
 from execution_platform.server.resilience.circuits import Circuits
+from execution_platform.server.routing.capabilities import facts_of
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.call import CONTRACT_VERSION, abort, time_left
@@ -259,8 +261,22 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         for model in found.values():
             del model.aliases[:]
             model.aliases.extend(self._router.aliases_of(model.name))
-            model.is_default = model.model == self._providers.spec(model.provider).default_model
+            self._add_facts(model)
         return sorted(found.values(), key=lambda model: model.name), errors
+
+    def _add_facts(self, model: catalog_pb2.Model) -> None:
+        """Tell what is known here of a model. Sizes are what the configuration, the provider or the data says."""
+        spec, configuration = self._providers.spec(model.provider), self._platform.current
+        model.is_default = model.model == spec.default_model
+        facts = facts_of(spec, model.model, configuration)
+        model.capabilities.CopyFrom(facts.message())
+        declared = configuration.models.get(model.name, ModelFacts())
+        if facts.context_window is not None and (declared.context_window or not model.HasField("context_window")):
+            model.context_window = facts.context_window
+        if facts.max_output_tokens is not None and (
+            declared.max_output_tokens or not model.HasField("max_output_tokens")
+        ):
+            model.max_output_tokens = facts.max_output_tokens
 
     async def _ask(self, name: str, limit: float) -> list[catalog_pb2.Model] | AdapterError:
         if self._providers.missing(name):
