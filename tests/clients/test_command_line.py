@@ -86,19 +86,38 @@ def test_an_answer_goes_to_standard_output_and_the_rest_beside_it(platform: Plat
     ]
 
 
-def test_an_answer_that_begins_anew_says_what_is_void(platform: Platform, target: str) -> None:
-    """When another route begins the answer again, the words before it are told to be void."""
+def anew() -> list[chat_pb2.ChatEvent]:
+    """Return an answer that breaks off and begins anew."""
     change = chat_pb2.RouteChanged(
         route=chat_pb2.Route(provider="p", model="m"), kind=chat_pb2.ROUTE_CHANGE_KIND_RESTART, void_blocks=[0]
     )
-    first = [started(), opened(content_pb2.ContentBlock(text=content_pb2.TextBlock())), *texts("Half")]
-    stop = chat_pb2.ChatEvent(block_stopped=chat_pb2.BlockStopped(index=0))
-    anew = opened(content_pb2.ContentBlock(index=1, text=content_pb2.TextBlock()))
-    end = [anew, *texts("Whole", index=1), chat_pb2.ChatEvent(block_stopped=chat_pb2.BlockStopped(index=1)), finished()]
-    platform.answering = lambda *_: [[*first, stop, chat_pb2.ChatEvent(route_changed=change), *end]]
+    stops = [chat_pb2.ChatEvent(block_stopped=chat_pb2.BlockStopped(index=index)) for index in range(2)]
+    first = [started(), opened(content_pb2.ContentBlock(text=content_pb2.TextBlock())), *texts("Half"), stops[0]]
+    again = opened(content_pb2.ContentBlock(index=1, text=content_pb2.TextBlock()))
+    return [
+        *first, chat_pb2.ChatEvent(route_changed=change), again, *texts("Whole", index=1), stops[1], finished(),
+    ]  # fmt: skip
+
+
+def test_an_answer_that_begins_anew_says_what_is_void(platform: Platform, target: str) -> None:
+    """When another route begins the answer again that is told, and the void words are not on standard output."""
+    platform.answering = lambda *_: [anew()]
     ran = ep("chat", "--target", target, "Hello")
-    assert ran.stdout == "Half\nWhole\n"
+    assert ran.stdout == "Whole\n"
     assert ran.stderr.split("\n")[0] == "note: p/m begins the answer anew, what came before is void"
+    lines = [json.loads(line) for line in ep("chat", "--target", target, "--json", "Hello").stdout.splitlines()]
+    [change] = [line["routeChanged"] for line in lines if "routeChanged" in line]
+    assert (change["kind"], change["voidBlocks"]) == ("ROUTE_CHANGE_KIND_RESTART", [0])
+
+
+def test_on_a_terminal_void_words_stay_above_the_note(platform: Platform, target: str) -> None:
+    """Who reads along sees the words as they come, then that they are void, then the answer, each on its line."""
+    platform.answering = lambda *_: [anew()]
+    with terminal("chat", "--target", target, "Hello") as typed:
+        typed.wait_for("Half\r\n")
+        typed.wait_for("begins the answer anew, what came before is void")
+        typed.wait_for("Whole\r\n")
+        assert typed.process.wait(SECONDS) == 0
 
 
 def test_reasoning_is_shown_when_asked_for(platform: Platform, target: str) -> None:

@@ -125,12 +125,14 @@ class Chat:
             self.terminal.remark("stopped; this turn is forgotten")
 
     def _ask(self, messages: list[content_pb2.Message]) -> Answer:
+        self.terminal.hold()
         try:
             with self.client.stream(messages, **self.fields) as stream:
                 for event in stream:
                     self._show(event)
                 return stream.answer()
         finally:
+            self.terminal.release()
             self.terminal.end_line()
 
     def _show(self, event: chat_pb2.ChatEvent) -> None:
@@ -146,7 +148,7 @@ class Chat:
                 self._remark(f"note: {event.notice.message}")
             case "route_changed":
                 if event.route_changed.kind == chat_pb2.ROUTE_CHANGE_KIND_RESTART:
-                    self.terminal.end_line()
+                    self.terminal.take_back()
                 self._remark(_changed(event.route_changed))
             case "finished":
                 self._remark(usage_line(event.finished))

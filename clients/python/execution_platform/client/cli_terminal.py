@@ -37,15 +37,35 @@ class Terminal:
         self._out = _console(out, environment)
         self._err = _console(err, environment)
         self._open: list[Console] = []  # whose last line is not ended
+        self._held: list[str] | None = None  # pieces of an answer that may yet become void
 
     @property
     def is_terminal(self) -> bool:
         """Whether somebody reads along: both outputs are terminals."""
         return self._out.file.isatty() and self._err.file.isatty()
 
+    def hold(self) -> None:
+        """Keep the pieces of an answer until :meth:`release`, unless somebody reads along: files take nothing back."""
+        if not self._out.file.isatty():
+            self._held = []
+
+    def take_back(self) -> None:
+        """Say that the pieces of the answer so far are void."""
+        self.end_line()
+        if self._held is not None:
+            self._held.clear()
+
+    def release(self) -> None:
+        """Write the pieces that were kept."""
+        held, self._held = self._held or [], None
+        self.write("".join(held))
+
     def write(self, text: str) -> None:
         """Write a piece of an answer."""
-        self._piece(self._out, text, "")
+        if self._held is None:
+            self._piece(self._out, text, "")
+        elif text:
+            self._held.append(text)
 
     def aside(self, text: str) -> None:
         """Write a piece of what goes along with an answer, dimmed: reasoning, tool calls."""
@@ -54,6 +74,8 @@ class Terminal:
     def end_line(self) -> None:
         """End the lines that pieces left open."""
         self._end(*self._open)
+        if self._held and not self._held[-1].endswith("\n"):
+            self._held.append("\n")
 
     def line(self, text: str) -> None:
         """Write a line as it is."""
