@@ -249,6 +249,20 @@ def test_usage_is_split_by_modality() -> None:
     assert answer.usage.provider_usage_json == usage
 
 
+def test_a_prompt_that_was_not_cached_keeps_its_modalities() -> None:
+    """Without a cache the prompt is split all the same: audio costs more than text."""
+    usage = (
+        '{"promptTokenCount":125,"candidatesTokenCount":1,'
+        '"promptTokensDetails":[{"modality":"TEXT","tokenCount":6},{"modality":"AUDIO","tokenCount":119}]}'
+    )
+    answer = whole(f'{{"candidates":[{{"finishReason":"STOP"}}],"usageMetadata":{usage}}}'.encode())
+    assert answer.usage is not None
+    assert [(item.modality, item.quantity) for item in answer.usage.items[:2]] == [
+        (content_pb2.MODALITY_TEXT, 6),
+        (content_pb2.MODALITY_AUDIO, 119),
+    ]
+
+
 def test_details_that_do_not_fit_are_not_used() -> None:
     """Details that exceed their count, or a cache of a modality that the prompt has not, leave only the sums."""
     usage = (

@@ -85,7 +85,8 @@ def _split(said: dict[str, Any], count: str, details: str) -> _Split:
 def _without(whole: _Split, part: _Split) -> _Split:
     """Take a part out of its whole, modality by modality; only the sum counts where the modalities do not fit."""
     left = {modality: count - part.get(modality, 0) for modality, count in whole.items()}
-    if min(left.values(), default=0) < 0 or part.keys() - whole.keys():
+    unfitting = {modality for modality, count in part.items() if count} - whole.keys()
+    if min(left.values(), default=0) < 0 or unfitting:
         return {_UNKNOWN: max(0, sum(whole.values()) - sum(part.values()))}
     return left
 
