@@ -101,7 +101,7 @@ HALVES = {
 
 @pytest.mark.parametrize("provider", sorted(SPECS.keys() - {"local", "scripted"}))
 async def test_an_answer_comes_while_it_is_made(provider: str) -> None:
-    """The first words are there before the provider has said the last. Those without a wire are tried elsewhere."""
+    """The first words are there before the provider has said the last; those without a wire are tried elsewhere."""
     heard = asyncio.Event()
 
     async def slowly(received: Received, reply: Reply) -> None:
