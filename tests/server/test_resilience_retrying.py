@@ -174,6 +174,15 @@ async def test_whoever_was_not_asked_is_not_asked_again() -> None:
     assert not budget.withdraw()  # nor does the request pay for one
 
 
+async def test_a_circuit_that_opens_between_does_not_hide_the_failure() -> None:
+    """A retry that is passed over ends the retries with what the model failed with."""
+    full = OverloadedError("full")
+    inner = Fake([full], [CircuitOpenError("open", retry_after=30.0)])
+    _, error = await told_until_failure(retrying(inner, Waits()))
+    assert error is full
+    assert len(inner.calls) == 2
+
+
 async def test_while_another_model_is_left_retries_are_few_and_short() -> None:
     """`most_before_fallback` and `longest_wait_before_fallback` hold while there is somebody to fall back to."""
     inner, waits = Fake(DOWN), Waits()

@@ -104,7 +104,7 @@ class Retrying:
         self._chance = chance
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
-        """Make attempts. Raises the AdapterError of the last one."""
+        """Make attempts. Raises the AdapterError of the last one that was asked."""
         number = 0
         failure = self._after
         while True:
@@ -128,7 +128,9 @@ class Retrying:
             except AdapterError as error:
                 if output:
                     raise
-                if number == 0 and not error.asked:
+                if not error.asked:
+                    if failure is not None:
+                        raise failure from None  # what it failed with tells more than that it is left alone for that
                     self._budget.passed_over()
                 failure = error
             self._inner.cause = chat_pb2.ATTEMPT_CAUSE_RETRY
