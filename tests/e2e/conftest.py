@@ -81,8 +81,12 @@ def mocked_settings(mocked: Upstream, key: str = MADE_UP_KEY) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def server(mocked: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Our server, with every hosted provider at the mock."""
-    with serving(tmp_path_factory.mktemp("server"), mocked_settings(mocked)) as running:
+    """Our server, with every hosted provider at the mock. What fails is told at once, and keeps nobody away."""
+    folder = tmp_path_factory.mktemp("server")
+    configuration = folder / "routes.json"
+    configuration.write_text(json.dumps({"defaults": {"retries": {"most": 0}}, "breaker": {"failures": 1000}}))
+    settings = {"EP_CONFIG_PATH": str(configuration), **mocked_settings(mocked)}
+    with serving(folder, settings) as running:
         yield running
 
 
