@@ -98,9 +98,7 @@ class App:
         self._shared_circuits = None if self.shared is None else SharedCircuits(self.shared, self.circuits, logger)
         self.prices = Prices(lambda: self._platform.current)
         self.latencies = Latencies()
-        self.planner = Planner(
-            self.router, self.providers, lambda: self._platform.current, self.latencies, self.prices
-        )
+        self.planner = Planner(self.router, self.providers, lambda: self._platform.current, self.latencies, self.prices)
         self.limits = Limits(
             Scopes(lambda: self._platform.current),
             Limiter(self.metrics, self.shared),
