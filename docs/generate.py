@@ -27,6 +27,14 @@ from pydantic.fields import FieldInfo
 
 from execution_platform.adapters.capabilities import ALL as ALL_CAPABILITIES
 from execution_platform.adapters.capabilities import ModelCapabilities, capabilities_of, name_of
+from execution_platform.adapters.decisions import (
+    Decision,
+    ErrorKind,
+    decision_for,
+    decision_of,
+    kind_of_finish,
+)
+from execution_platform.adapters.decisions import kind_of as kind_of_failure
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.registry import GROUP, Registry
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
@@ -43,7 +51,7 @@ from execution_platform.server.config.spelling import CAPABILITIES
 from execution_platform.server.errors import InternalError
 from execution_platform.server.metrics import INSTRUMENTS
 from execution_platform.server.status import failure_of
-from execution_platform.v1 import error_pb2
+from execution_platform.v1 import chat_pb2, error_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(?<=^<!-- generated: )([a-z-]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
@@ -245,6 +253,33 @@ def error_rows() -> Iterator[Row]:
 def errors() -> str:
     """Return the table of errors."""
     return table(["reason", "status", "further details", "retryable", "Python client raises"], error_rows())
+
+
+def following(reason: error_pb2.ErrorReason.ValueType) -> tuple[str, Decision]:
+    """Return the kind of a failure, and what follows from it."""
+    return kind_of_failure(reason).value, decision_of(reason)
+
+
+def kinds() -> str:
+    """Return the table of what follows from failures: a row for those of a kind that are treated alike."""
+    rows: dict[tuple[str, Decision], list[str]] = {(kind.value, decision_for(kind)): [] for kind in ErrorKind}
+    for name, reason in error_pb2.ErrorReason.items():
+        if reason != error_pb2.ERROR_REASON_UNSPECIFIED:
+            rows.setdefault(following(reason), []).append(code(name.removeprefix("ERROR_REASON_")))
+    order = list(ErrorKind)
+    ends = [
+        code(name.removeprefix("FINISH_REASON_")) for name, end in chat_pb2.FinishReason.items() if kind_of_finish(end)
+    ]
+    rows[ErrorKind.CONTENT_BLOCKED.value, decision_for(ErrorKind.CONTENT_BLOCKED)] = [
+        f"ends of answers: {', '.join(ends)}"
+    ]
+    made = (
+        [code(kind), ", ".join(reasons), *("yes" if each else "" for each in decision)]
+        for (kind, decided), reasons in sorted(rows.items(), key=lambda row: order.index(ErrorKind(row[0][0])))
+        if reasons
+        for decision in [(decided.retry, decided.fall_back, decided.opens_circuit)]
+    )
+    return table(["kind", "reasons", "the same again", "the next", "says that it is down"], made)
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
@@ -482,6 +517,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "provider-settings": provider_settings,
     "automatic": automatic,
     "errors": errors,
+    "kinds": kinds,
     "metrics": metrics,
     "persona-keys": persona_keys,
     "file-keys": file_keys,

@@ -140,6 +140,6 @@ def test_an_outage_adds_a_tenth_from_its_beginning() -> None:
 
 
 def test_half_failing_is_bounded() -> None:
-    """Between the two the load rises by no more than a third."""
+    """With half of them failing retries add no more than a third to the load."""
     [(_, retries)] = played([0.5])
     assert retries < 0.34
