@@ -467,23 +467,30 @@ async def test_one_model_alone_begins_anew_as_a_retry(serve: Serve) -> None:
 
 
 class Lasting(ScriptedAdapter):
-    """A provider whose connection breaks once its answer is complete."""
+    """A provider whose connection, or whose adapter, breaks once its answer is complete."""
+
+    def __init__(self, end: Exception) -> None:
+        super().__init__([{"text": "Hello there"}])
+        self._end = end
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Answer, say one thing too many, and break."""
         async for events in super().stream(call):
             yield [*events, chat_pb2.ChatEvent(notice=chat_pb2.Notice(message="late"))]
-        raise OverloadedError("reset")
+        raise self._end
 
 
-async def test_what_comes_behind_the_end_is_nobodys_business(serve: Serve) -> None:
+@pytest.mark.parametrize("end", [OverloadedError("reset"), RuntimeError("a bug")], ids=["failure", "fault"])
+async def test_what_comes_behind_the_end_is_nobodys_business(serve: Serve, end: Exception) -> None:
     """After `finished` nothing goes out, nothing has failed, and nobody is asked again."""
-    them = Providers([Lasting([{"text": "Hello there"}]), ScriptedAdapter(HELLO)])
+    them = Providers([Lasting(end), ScriptedAdapter(HELLO)])
     async with serve({}, them.specs(), platform(mid_stream="restart", breaker=1)) as served:
         for _ in range(2):
             events = await events_of(served.chat.Chat(them.request()))
             assert events[-1].HasField("finished")
             assert tried(events[-1].finished.attempts) == [("a", FIRST, FINISHED)]
+        status = await served.catalog.GetProviderStatus(catalog_pb2.GetProviderStatusRequest(provider="a"))
+    assert (status.finished_chats, status.failed_chats) == (2, 0)
     assert them.calls == [2, 0]
 
 

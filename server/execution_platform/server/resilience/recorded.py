@@ -107,6 +107,8 @@ class Recorded:
             self._shared.logger.exception(
                 "attempt_fault", request_id=call.request_id[:128], provider=leg.provider, model=leg.model
             )
+            if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED:
+                return
             internal = InternalError()
             self._failed(entry, internal, call)
             raise internal from fault
