@@ -303,6 +303,17 @@ async def test_who_wants_a_whole_answer_is_streamed_to_where_silence_counts(serv
         assert answer.message.content[0].text.text == "Hello there"
 
 
+async def test_a_whole_answer_that_breaks_off_is_made_anew(serve: Serve) -> None:
+    """The caller of CompleteChat has seen nothing yet, so that its answer is retried or made by the next."""
+    for limit in (None, seconds(5)):
+        them = Providers([ScriptedAdapter(BROKEN), ScriptedAdapter(HELLO)])
+        async with serve({}, them.specs(), platform(retries={"most": 0})) as served:
+            request = them.request(idle_timeout=limit)
+            answer = await served.chat.CompleteChat(chat_pb2.CompleteChatRequest(chat=request))
+        assert tried(answer.finished.attempts) == [("a", FIRST, FAILED), ("b", FALLBACK, FINISHED)]
+        assert [block.text.text for block in answer.message.content] == ["Hello there"]
+
+
 async def test_of_all_failures_the_one_that_passes_is_told(serve: Serve) -> None:
     """Where nobody answers, the caller is told to come back if that may help."""
     them = Providers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 
@@ -131,3 +132,21 @@ async def test_no_timer_is_left() -> None:
     loop = asyncio.get_running_loop()
     scheduled = [handle for handle in getattr(loop, "_scheduled", []) if not handle.cancelled()]
     assert not scheduled
+
+
+async def test_a_whole_answer_is_asked_for_as_a_stream() -> None:
+    """Who wants a whole answer gets it in one list, and its pieces count against silence."""
+    inner = Fake([[begin()], [text("a")], lambda: asyncio.sleep(SHORT), [finish()]])
+    told = await told_by(patient(inner), dataclasses.replace(CALL, unary=True))
+    assert [[event.WhichOneof("event") for event in events] for events in told] == [
+        ["block_started", "block_delta", "finished"]
+    ]
+    assert not inner.calls[0].unary
+
+
+async def test_half_of_a_whole_answer_is_none() -> None:
+    """What stands still or breaks before it is whole had no output for whoever wants it whole."""
+    for end in (hang, OverloadedError("m")):
+        steps: list[Step] = [[begin()], [text("a")], end]
+        told, _ = await told_until_failure(patient(Fake(steps), idle=SHORT), dataclasses.replace(CALL, unary=True))
+        assert told == []

@@ -255,8 +255,7 @@ class ChatPipeline:
             scope.reschedule(asyncio.get_running_loop().time() + run.clock.arrived + plan.total - time.monotonic())
         run.sequencer = sequencer = Sequencer(run.request_id, plan, run.journal, run.clock)
         deadline = run.clock.arrived + run.timeout
-        unary = run.unary and not plan.needs_stream
-        call = Call(plan.request, plan.legs[0].model, run.request_id, unary, run.timeout)
+        call = Call(plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout)
         run.clock.sent = time.monotonic()
         route = self._routes.build(plan, run.journal, deadline)
         async with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from execution_platform.adapters.errors import ProviderTimeoutError
 from execution_platform.adapters.spi import Adapter, Call, Events
@@ -15,6 +16,8 @@ __all__ = ["Patient"]
 
 class Patient(WrappingAdapter):
     """Ends an attempt that is silent for too long. The time that its reader takes between two reads does not count.
+
+    Only a stream shows silence, so a whole answer is asked for as a stream too, and kept until it is whole.
 
     Args:
         inner: an adapter that yields nothing before its first output, and nothing after `finished`.
@@ -29,18 +32,24 @@ class Patient(WrappingAdapter):
 
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run the attempt. Raises ProviderTimeoutError when it is silent for too long, and AdapterError."""
+        whole: Events | None = [] if call.unary else None
         limit, what = self._first_token, "no output"
         alarm = _Alarm()
-        async with aclosing(self.inner.stream(call)) as stream:
+        async with aclosing(self.inner.stream(replace(call, unary=False))) as stream:
             try:
                 while True:
                     alarm.set(limit)
                     events = await anext(stream)
                     alarm.unset()
-                    yield events
                     # How long a connection takes to end behind `finished` is no silence of the answer.
                     complete = events[-1].WhichOneof("event") == "finished"
                     limit, what = None if complete else self._idle, "the answer stood still"
+                    if whole is None:
+                        yield events
+                    elif complete:
+                        yield [*whole, *events]
+                    else:
+                        whole += events
             except StopAsyncIteration:
                 return
             except asyncio.CancelledError as error:

@@ -154,11 +154,13 @@ class Recorded:
 
     def _tell(self, entry: Entry, call: Call) -> None:
         leg = entry.leg
+        seconds = (entry.ended or entry.began) - entry.began
         first_output = None if entry.first_output is None else entry.first_output - entry.began
         if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED:
             self._shared.providers.record(leg.provider).succeeded()
         if first_output is not None:
-            self._shared.latencies.note(leg.provider, leg.model, first_output, whole=call.unary)
+            soon = seconds if call.unary else first_output
+            self._shared.latencies.note(leg.provider, leg.model, soon, whole=call.unary)
         kind = kind_of_finish(entry.finish_reason) if entry.error is None else entry.error.kind
         self._shared.metrics.attempt(
             leg.provider,
@@ -166,6 +168,6 @@ class Recorded:
             outcome=_OUTCOMES[entry.outcome],
             cause=_CAUSES[entry.cause],
             kind="" if kind is None else kind.value,
-            seconds=(entry.ended or entry.began) - entry.began,
+            seconds=seconds,
             first_output=first_output,
         )

@@ -95,8 +95,3 @@ class Plan:
     total: float | None = None
     track_reasons: bool = True
     error: AdapterError | None = None
-
-    @property
-    def needs_stream(self) -> bool:
-        """Whether it matters when an answer begins, so that it has to be streamed also for who wants it whole."""
-        return self.first_token is not None or self.idle is not None
