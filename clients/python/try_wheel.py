@@ -52,6 +52,9 @@ def lowest_requirements(wheel: Path) -> list[str]:
     for requirement in metadata.get_all("Requires-Dist", []):
         if "extra ==" in requirement or requirement.startswith("execution-platform"):
             continue
+        if re.fullmatch(r"[A-Za-z0-9-]+==[0-9a-z.]+", requirement):
+            pinned.append(requirement)  # one version only: the lowest as well
+            continue
         bound = re.match(r"([A-Za-z0-9-]+).*>=([0-9.]+)", requirement)
         if bound is None:
             fail(f"no lower bound in {requirement!r}")

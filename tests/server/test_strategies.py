@@ -162,3 +162,14 @@ def test_a_prompt_is_measured_roughly() -> None:
     assert prompt_tokens(request) == pytest.approx(3_000, rel=0.01)
     result.content.add().media.data = b"z" * 1_000_000
     assert prompt_tokens(request) == pytest.approx(4_000, rel=0.01)
+
+
+def test_whole_answers_count_where_no_stream_is_known() -> None:
+    """Callers who ask for whole answers only make latencies known as well."""
+    options = [Option("a", "m", 1.0), Option("b", "m", 1.0)]
+    latencies = Latencies()
+    for provider, seconds in (("a", 2.0), ("b", 0.5), ("b", 0.7)):
+        latencies.note(provider, "m", seconds, whole=True)
+    assert latencies.median("b", "m") == (0.5, 2)
+    usual = next(each for each in IDS if share(each, "explore") > 0.5)
+    assert order(Strategy.LOWEST_LATENCY, options, inputs(usual, latencies=latencies)) == ["b", "a"]

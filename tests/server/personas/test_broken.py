@@ -278,6 +278,11 @@ BROKEN: dict[str, tuple[str, str]] = {
             "64 digits and letters a to f (never the token itself)"
         ),
     ),
+    "a tenant with the name of no tenant": (
+        "tenants:\n  default: {limits: {requests_per_min: 1}}\n",
+        "2: tenants.default: cannot name a tenant: limits of callers who are no tenant's stand in `default_tenant`",
+    ),
+    "an empty key": ('"": {provider: openai}\n', "1: a key must not be empty"),
     "one key of two tenants": (
         f"tenants:\n  a: {{key_sha256: [{'a' * 64}]}}\n  b: {{key_sha256: [{'a' * 64}]}}\n",
         "3: tenants.b: shares a key with tenant 'a'; a key belongs to one tenant",
@@ -375,9 +380,9 @@ braker: {}
 
 def test_the_map_has_personas_only() -> None:
     """In the second file sections other than `personas` and `version` are sent to the first."""
-    assert problems_of(("personas.yaml", ""), ("map.yaml", "version: 1\npersonas: {a: {}}\nbreaker: {}\n")) == (
-        "map.yaml:3: breaker: belongs into the file of EP_CONFIG_PATH",
-    )
+    assert problems_of(
+        ("personas.yaml", "version: 1"), ("map.yaml", "version: 1\npersonas: {a: {}}\nbreaker: {}\n")
+    ) == ("map.yaml:3: breaker: belongs into the file of EP_CONFIG_PATH",)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from execution_platform.server.config.personas import (
     Strategy,
     ToolSettings,
 )
-from execution_platform.server.config.read import Content, read_platform
+from execution_platform.server.config.read import Content, PlatformError, read_platform
 from execution_platform.server.config.spelling import CAPABILITIES
 
 SIMPLE = '{"architect": {"provider": "openai", "model": "gpt-4"}, "reviewer": {"provider": "claude_agent"}}'
@@ -188,10 +188,17 @@ def test_an_empty_persona_is_one() -> None:
     assert read("a:\nb: {}\n").configuration.personas == {"a": PersonaSettings(), "b": PersonaSettings()}
 
 
-@pytest.mark.parametrize("text", ["", "# nothing yet\n", "personas:\n", "{}"])
+@pytest.mark.parametrize("text", ["version: 1\n", "personas:\n", "{}"])
 def test_a_file_may_say_nothing(text: str) -> None:
     """A file without a persona is a configuration without one."""
     assert read(text).configuration.personas == {}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_an_empty_file_is_a_mistake(text: str) -> None:
+    """A file that an editor has emptied and not written yet does not lift every limit."""
+    with pytest.raises(PlatformError, match="personas.yaml:1: is empty; write `version: 1` where no persona is meant"):
+        read(text)
 
 
 def test_where_a_persona_is_defined_is_known() -> None:

@@ -118,7 +118,10 @@ class _Tree:
             if key.merges:
                 merged += value.items if value.kind == "list" else [value]
                 continue
-            if key.kind in {"list", "map", "null", "wrong"} or not key.text or _SURROGATE.search(key.text):
+            if key.kind not in {"list", "map", "null", "wrong"} and not key.text:
+                self._problems.at(self._place(key), path, "a key must not be empty")
+                continue
+            if key.kind in {"list", "map", "null", "wrong"} or _SURROGATE.search(key.text):
                 self._problems.at(self._place(key), path, "a key must be a text")
                 continue
             inner = joined(path, key.text)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 __all__ = [
+    "DEFAULT_TENANT",
     "Breaker",
     "CapabilityName",
     "Hedging",
@@ -33,6 +34,9 @@ __all__ = [
     "TimeoutSettings",
     "ToolSettings",
 ]
+
+#: The tenant of credentials that are no tenant's.
+DEFAULT_TENANT = "default"
 
 _SPAN = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h)?\Z")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -110,7 +114,7 @@ class LimitSettings(_Model):
 
     requests_per_min: Count | None = Field(default=None, description="Chats that begin in a minute.")
     tokens_per_min: Count | None = Field(default=None, description="Tokens in a minute, prompts and answers together.")
-    cost_per_min: Annotated[Decimal, Field(gt=0, le=10**6)] | None = Field(
+    cost_per_min: Annotated[Decimal, Field(ge=Decimal("1e-9"), le=10**6)] | None = Field(
         default=None, description="Cost in a minute in US dollars, by the list prices that the server knows."
     )
     concurrent: Count | None = Field(default=None, description="Chats that run at once.")
@@ -374,6 +378,8 @@ class PlatformConfiguration(_Model):
     @model_validator(mode="after")
     def _one_tenant_a_key(self) -> PlatformConfiguration:
         owners: dict[str, str] = {}
+        if DEFAULT_TENANT in self.tenants:
+            raise ValueError(f"{DEFAULT_TENANT!r} cannot name a tenant: give its limits as default_tenant")
         for name, tenant in self.tenants.items():
             for digest in tenant.key_sha256:
                 if owners.setdefault(digest, name) != name:

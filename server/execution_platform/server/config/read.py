@@ -18,7 +18,7 @@ from execution_platform.server.config.document import parse
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.merging import Merging, without_itself
 from execution_platform.server.config.nodes import Fields, Node, Place, Problems, Scalar, joined, nearest
-from execution_platform.server.config.personas import PersonaSettings, PlatformConfiguration, Tenant
+from execution_platform.server.config.personas import DEFAULT_TENANT, PersonaSettings, PlatformConfiguration, Tenant
 from execution_platform.server.config.spelling import WRITTEN_ONLY, Spelling, text_node
 
 __all__ = ["Content", "PlatformError", "Reading", "contents_of", "digest_of", "read_platform"]
@@ -148,7 +148,11 @@ class _Reader:
             self._problems.at(Place(content.file, 0, 0), "", content.unread)
             return {}
         root = parse(content.file, content.data, self._problems)
-        if root is None or (isinstance(root, Scalar) and root.kind == "null"):
+        if root is None:
+            return {}
+        if isinstance(root, Scalar) and root.kind == "null":
+            # Editors empty a file before they write it; taken for a configuration it would lift every limit.
+            self._problems.at(Place(content.file, 1, 0), "", "is empty; write `version: 1` where no persona is meant")
             return {}
         if isinstance(root, Fields):
             root = root.without("$schema")  # which is for editors
@@ -262,6 +266,9 @@ class _Reader:
     def _check_tenants(self, node: Node | None, tenants: Mapping[str, Tenant]) -> None:
         owners: dict[str, str] = {}
         for name, tenant in tenants.items():
+            if name == DEFAULT_TENANT and isinstance(node, Fields):
+                message = "cannot name a tenant: limits of callers who are no tenant's stand in `default_tenant`"
+                self._problems.at(node.keys[name], joined(node.path, name), message)
             for digest in tenant.key_sha256:
                 owner = owners.setdefault(digest, name)
                 if owner != name and isinstance(node, Fields):

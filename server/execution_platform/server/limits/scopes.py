@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from execution_platform.server.config.personas import LimitSettings, PlatformConfiguration
+from execution_platform.server.config.personas import DEFAULT_TENANT, LimitSettings, PlatformConfiguration
 from execution_platform.server.limits.limiter import Scope
 
-__all__ = ["DEFAULT_TENANT", "Scopes"]
-
-#: The tenant of credentials that are no tenant's.
-DEFAULT_TENANT = "default"
+__all__ = ["Scopes"]
 
 #: In the place of a name that a chat does not have.
 _NONE = "-"

@@ -85,12 +85,12 @@ class Routes:
         ]
         routes: list[tuple[Leg, Route]] = [(legs[0], one[0](cause, after))]
         routes += [(leg, make(_FALLBACK)) for leg, make in zip(legs[1:], one[1:], strict=True)]
-        if plan.hedging is not None and len(legs) > 1:
+        beside = next((at for at, leg in enumerate(legs) if at and self._ready(leg)), None)
+        if plan.hedging is not None and beside is not None:
             budget = self.budgets.of(legs[0].provider)
-            hedged = Hedged(
-                routes[0], (legs[1], one[1]), plan.hedging, budget, journal, self.latencies, self.metrics, steps
-            )
-            routes[:2] = [(legs[1], hedged)]
+            second = (legs[beside], one[beside])
+            hedged = Hedged(routes[0], second, plan.hedging, budget, journal, self.latencies, self.metrics, steps)
+            routes = [(legs[beside], hedged), *routes[1:beside], *routes[beside + 1 :]]
         return Fallback(routes, steps)
 
     def _one(
@@ -119,7 +119,11 @@ class Routes:
 
     def _alone(self, others: Sequence[Leg]) -> bool:
         """Return whether none of these may be asked now."""
-        return all(self.circuits.state(leg.provider, leg.model)[1] > 0.0 for leg in others)
+        return not any(map(self._ready, others))
+
+    def _ready(self, leg: Leg) -> bool:
+        """Return whether a leg's circuit lets it be asked now."""
+        return self.circuits.state(leg.provider, leg.model)[1] <= 0.0
 
     def _step(self, plan: Plan, failed: Leg, error: AdapterError, following: Leg) -> None:
         reason = error.kind.value if error.asked else error_pb2.ErrorReason.Name(error.reason)

@@ -35,6 +35,14 @@ class Latencies:
         """Return how many answers are remembered."""
         return len(self._seen.get((provider, model, whole), ()))
 
+    def median(self, provider: str, model: str) -> tuple[float, int] | None:
+        """Return the median in seconds and the number of answers: of streams, else of whole answers; None: unknown."""
+        for whole in (False, True):
+            median = self.percentile(provider, model, 50.0, whole=whole)
+            if median is not None:
+                return median, self.samples(provider, model, whole=whole)
+        return None
+
     def percentile(self, provider: str, model: str, percent: float, *, whole: bool = False) -> float | None:
         """Return the seconds within which so many percent of the answers began (nearest rank); None: none is known."""
         seen = sorted(self._seen.get((provider, model, whole), ()))

@@ -18,8 +18,6 @@ __all__ = ["Inputs", "KnowsLatencies", "KnowsPrices", "Option", "Ordered", "orde
 #: With LOWEST_LATENCY one chat in so many asks another model first, so that the slow and the unknown become known.
 _EXPLORING = 20
 
-_MEDIAN = 50.0
-
 #: Tokens of an answer whose length the request does not bound.
 _USUAL_OUTPUT = 1_000
 
@@ -27,12 +25,8 @@ _USUAL_OUTPUT = 1_000
 class KnowsLatencies(Protocol):
     """Knows how soon models have begun to answer."""
 
-    def samples(self, provider: str, model: str) -> int:
-        """Return how many answers are remembered."""
-        ...
-
-    def percentile(self, provider: str, model: str, percent: float) -> float | None:
-        """Return the seconds within which so many percent of the answers began; None: none is known."""
+    def median(self, provider: str, model: str) -> tuple[float, int] | None:
+        """Return the median time to the first output in seconds, and of how many answers; None: none is known."""
         ...
 
 
@@ -155,13 +149,13 @@ def _rendezvous(options: Sequence[Option], key: str) -> list[int]:
 
 
 def _by_latency(options: Sequence[Option], inputs: Inputs) -> Ordered:
-    medians = [inputs.latencies.percentile(option.provider, option.model, _MEDIAN) for option in options]
-    order = sorted(range(len(options)), key=lambda index: _last_if_none(medians[index]))
+    known = [inputs.latencies.median(option.provider, option.model) for option in options]
+    order = sorted(
+        range(len(options)), key=lambda index: _last_if_none(None if (at := known[index]) is None else at[0])
+    )
     reasons = [
-        "no answer is known yet"
-        if (median := medians[index]) is None
-        else f"median first output {median:.3f} s of {inputs.latencies.samples(option.provider, option.model)} answers"
-        for index, option in enumerate(options)
+        "no answer is known yet" if told is None else f"median first output {told[0]:.3f} s of {told[1]} answers"
+        for told in known
     ]
     if len(order) > 1 and share(inputs.request_id, "explore") < 1 / _EXPLORING:
         tried = order[1:][_rendezvous([options[index] for index in order[1:]], inputs.request_id)[0]]
