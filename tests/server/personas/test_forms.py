@@ -197,7 +197,9 @@ def test_a_file_may_say_nothing(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
 def test_an_empty_file_is_a_mistake(text: str) -> None:
     """A file that an editor has emptied and not written yet does not lift every limit."""
-    with pytest.raises(PlatformError, match="personas.yaml:1: is empty; write `version: 1` where no persona is meant"):
+    with pytest.raises(
+        PlatformError, match=r"personas\.yaml:1: is empty; write `version: 1` where no persona is meant"
+    ):
         read(text)
 
 
