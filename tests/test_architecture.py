@@ -18,6 +18,7 @@ from execution_platform.v1 import (
     chat_pb2,
     common_pb2,
     content_pb2,
+    cost_pb2,
     error_pb2,
     usage_pb2,
 )
@@ -28,7 +29,7 @@ GENERATED = ROOT / "clients/python/execution_platform/v1"
 CLIENT = ROOT / "clients/python/execution_platform/client"
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-MODULES = [capability_pb2, catalog_pb2, chat_pb2, common_pb2, content_pb2, error_pb2, usage_pb2]
+MODULES = [capability_pb2, catalog_pb2, chat_pb2, common_pb2, content_pb2, cost_pb2, error_pb2, usage_pb2]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -49,6 +49,10 @@ FINAL = {
     "CAPABILITY_MISSING",
     "NOT_ALLOWED",
     "NO_HEALTHY_ROUTE",
+    "LEDGER_UNAVAILABLE",
+    "LEDGER_OFF",
+    "ETAG_MISMATCH",
+    "ALREADY_EXISTS",
 }
 
 #: Failures that tell nothing of whether the provider is up.
@@ -62,6 +66,7 @@ NOT_DOWN = FINAL | {
     "INTERNAL",
     "CIRCUIT_OPEN",
     "RATE_LIMITED",
+    "BUDGET_EXCEEDED",
 }
 
 

@@ -94,6 +94,11 @@ _KINDS: dict[error_pb2.ErrorReason.ValueType, ErrorKind] = {
     error_pb2.ERROR_REASON_CIRCUIT_OPEN: ErrorKind.TRANSIENT,
     error_pb2.ERROR_REASON_NO_HEALTHY_ROUTE: ErrorKind.TRANSIENT,
     error_pb2.ERROR_REASON_RATE_LIMITED: ErrorKind.RATE_LIMITED,
+    error_pb2.ERROR_REASON_BUDGET_EXCEEDED: ErrorKind.BILLING,
+    error_pb2.ERROR_REASON_LEDGER_UNAVAILABLE: ErrorKind.TRANSIENT,
+    error_pb2.ERROR_REASON_ETAG_MISMATCH: ErrorKind.INVALID_REQUEST,
+    error_pb2.ERROR_REASON_ALREADY_EXISTS: ErrorKind.INVALID_REQUEST,
+    error_pb2.ERROR_REASON_LEDGER_OFF: ErrorKind.INVALID_REQUEST,
 }
 
 #: Reasons whose kind decides otherwise: another provider may know the model or the function; a fault in the code for
@@ -105,6 +110,9 @@ _EXCEPTIONS: dict[error_pb2.ErrorReason.ValueType, Decision] = {
     error_pb2.ERROR_REASON_CIRCUIT_OPEN: Decision(fall_back=True),
     error_pb2.ERROR_REASON_NO_HEALTHY_ROUTE: Decision(),
     error_pb2.ERROR_REASON_RATE_LIMITED: Decision(fall_back=True),
+    # A cheaper model may fit where a dearer one does not.
+    error_pb2.ERROR_REASON_BUDGET_EXCEEDED: Decision(fall_back=True),
+    error_pb2.ERROR_REASON_LEDGER_UNAVAILABLE: Decision(),
     error_pb2.ERROR_REASON_SERVER_OVERLOADED: Decision(),
     error_pb2.ERROR_REASON_UNSPECIFIED: Decision(),
     error_pb2.ERROR_REASON_INTERNAL: Decision(fall_back=True),

@@ -11,6 +11,11 @@ AdapterError
 |-- CircuitOpenError             the provider is not asked for a while
 |-- NoHealthyRouteError          none of several routes can be asked now
 |-- LimitReachedError            a limit of this server's
+|   +-- BudgetExceededError      a budget has no room
+|-- LedgerUnavailableError       the ledger cannot be written or read
+|-- LedgerOffError               the server runs without a ledger
+|-- EtagMismatchError            somebody else changed it in the meantime
+|-- AlreadyExistsError           something of that name is there
 |-- RequestInProgressError       a request with the id is still running
 |-- DrainingError                the server is about to end
 |-- ServerOverloadedError        as many chats as the server takes
@@ -24,11 +29,16 @@ from execution_platform.adapters.errors import AdapterError, InvalidRequestError
 from execution_platform.v1 import error_pb2
 
 __all__ = [
+    "AlreadyExistsError",
+    "BudgetExceededError",
     "CapabilityMissingError",
     "CircuitOpenError",
     "DeadlineExceededError",
     "DrainingError",
+    "EtagMismatchError",
     "InternalError",
+    "LedgerOffError",
+    "LedgerUnavailableError",
     "LimitReachedError",
     "NoHealthyRouteError",
     "NotAllowedError",
@@ -109,6 +119,59 @@ class LimitReachedError(AdapterError):
         self.asked = False
         self.scope = scope
         self.limit = limit
+
+
+class BudgetExceededError(LimitReachedError):
+    """A budget has no room for what might be spent. Nobody has been asked.
+
+    Args:
+        message: names the budget, what is left of it and when it begins anew.
+        budget_id: which.
+        retry_after: seconds until its next window; None: this can never pass.
+    """
+
+    reason = error_pb2.ERROR_REASON_BUDGET_EXCEEDED
+
+    def __init__(self, message: str, *, budget_id: str, retry_after: float | None = None) -> None:
+        super().__init__(
+            message,
+            scope=f"budget:{budget_id}",
+            limit="budget",
+            retry_after=retry_after,
+            retryable=retry_after is not None,
+        )
+        self.told = None  # no chat waits here for a budget's next window: its caller may
+        self.budget_id = budget_id
+
+
+class LedgerUnavailableError(AdapterError):
+    """The ledger cannot be written or read. Nobody has been asked."""
+
+    reason = error_pb2.ERROR_REASON_LEDGER_UNAVAILABLE
+    retryable_by_default = True
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.asked = False
+
+
+class LedgerOffError(AdapterError):
+    """The server runs without a ledger."""
+
+    reason = error_pb2.ERROR_REASON_LEDGER_OFF
+
+
+class EtagMismatchError(AdapterError):
+    """What is to be changed has been changed by somebody else since it was read."""
+
+    reason = error_pb2.ERROR_REASON_ETAG_MISMATCH
+    retryable_by_default = False
+
+
+class AlreadyExistsError(AdapterError):
+    """Something of that name is there already."""
+
+    reason = error_pb2.ERROR_REASON_ALREADY_EXISTS
 
 
 class RequestInProgressError(AdapterError):

@@ -56,6 +56,11 @@ _CODES: dict[error_pb2.ErrorReason.ValueType, grpc.StatusCode] = {
     error_pb2.ERROR_REASON_CIRCUIT_OPEN: grpc.StatusCode.UNAVAILABLE,
     error_pb2.ERROR_REASON_NO_HEALTHY_ROUTE: grpc.StatusCode.UNAVAILABLE,
     error_pb2.ERROR_REASON_RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    error_pb2.ERROR_REASON_BUDGET_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    error_pb2.ERROR_REASON_LEDGER_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    error_pb2.ERROR_REASON_ETAG_MISMATCH: grpc.StatusCode.ABORTED,
+    error_pb2.ERROR_REASON_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    error_pb2.ERROR_REASON_LEDGER_OFF: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 _WITH_RETRY_INFO = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})

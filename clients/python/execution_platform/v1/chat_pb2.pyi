@@ -341,6 +341,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """The model produced something that its provider could not read, for example a broken call."""
     FINISH_REASON_OTHER: _FinishReason.ValueType  # 10
     """Anything else; see provider_finish_reason."""
+    FINISH_REASON_BUDGET_EXCEEDED: _FinishReason.ValueType  # 11
+    """A hard budget had no room for more of the answer. provider_finish_reason names the budget."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why an answer ended."""
@@ -367,6 +369,8 @@ FINISH_REASON_MALFORMED_OUTPUT: FinishReason.ValueType  # 9
 """The model produced something that its provider could not read, for example a broken call."""
 FINISH_REASON_OTHER: FinishReason.ValueType  # 10
 """Anything else; see provider_finish_reason."""
+FINISH_REASON_BUDGET_EXCEEDED: FinishReason.ValueType  # 11
+"""A hard budget had no room for more of the answer. provider_finish_reason names the budget."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -1168,7 +1172,9 @@ class CallContext(_message.Message):
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels, at most 32; keys and values of at most 128 characters. Told in logs."""
+        """Labels, at most 32; keys and values of at most 128 characters. Told in logs, and
+        kept in the ledger.
+        """
 
     def __init__(
         self,

@@ -22,15 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"execution_platform/v1/common.proto\x12\x15\x65xecution_platform.v1\"B\n\x05Money\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12\x14\n\x05nanos\x18\x02 \x01(\x03R\x05nanosb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"execution_platform/v1/common.proto\x12\x15\x65xecution_platform.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"B\n\x05Money\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12\x14\n\x05nanos\x18\x02 \x01(\x03R\x05nanos\"}\n\tTimeRange\x12\x39\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTimeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'execution_platform.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MONEY']._serialized_start=61
-  _globals['_MONEY']._serialized_end=127
+  _globals['_MONEY']._serialized_start=94
+  _globals['_MONEY']._serialized_end=160
+  _globals['_TIMERANGE']._serialized_start=162
+  _globals['_TIMERANGE']._serialized_end=287
 # @@protoc_insertion_point(module_scope)

@@ -96,6 +96,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A limit of this server's for the persona, tenant, key or provider is reached. RESOURCE_EXHAUSTED, with
     QuotaFailure and RetryInfo.
     """
+    ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 32
+    """A budget does not have room for the chat; told before anything is spent. RESOURCE_EXHAUSTED, with QuotaFailure,
+    and RetryInfo where the budget begins anew.
+    """
+    ERROR_REASON_LEDGER_UNAVAILABLE: _ErrorReason.ValueType  # 33
+    """The ledger cannot be written, and the server is set to refuse chats then. UNAVAILABLE, with RetryInfo."""
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 34
+    """The etag is not that of the newest version: read it again, and decide anew. ABORTED."""
+    ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 35
+    """Something of that name exists already. ALREADY_EXISTS."""
+    ERROR_REASON_LEDGER_OFF: _ErrorReason.ValueType  # 36
+    """The server runs without a ledger. FAILED_PRECONDITION."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status that is not OK carries google.rpc.ErrorInfo with one of these names
@@ -174,6 +186,18 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 31
 """A limit of this server's for the persona, tenant, key or provider is reached. RESOURCE_EXHAUSTED, with
 QuotaFailure and RetryInfo.
 """
+ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 32
+"""A budget does not have room for the chat; told before anything is spent. RESOURCE_EXHAUSTED, with QuotaFailure,
+and RetryInfo where the budget begins anew.
+"""
+ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason.ValueType  # 33
+"""The ledger cannot be written, and the server is set to refuse chats then. UNAVAILABLE, with RetryInfo."""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 34
+"""The etag is not that of the newest version: read it again, and decide anew. ABORTED."""
+ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 35
+"""Something of that name exists already. ALREADY_EXISTS."""
+ERROR_REASON_LEDGER_OFF: ErrorReason.ValueType  # 36
+"""The server runs without a ledger. FAILED_PRECONDITION."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

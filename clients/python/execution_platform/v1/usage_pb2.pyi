@@ -302,15 +302,31 @@ class CostLine(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    PER_QUANTITY_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     source: Global___CostSource.ValueType
     """Who says so."""
     description: _builtins.str
     """What it is for: the provider's word, or for a list price the kind of usage, for example "cache_read". Empty:
     the whole chat.
     """
+    quantity: _builtins.int
+    """The quantity that was priced, in the unit of the usage item. Absent: a sum that somebody stated."""
+    per_quantity: _builtins.int
+    """How many the price is for, for example 1,000,000 tokens."""
     @_builtins.property
     def amount(self) -> _common_pb2.Money:
         """The amount, rounded once, half to even, to 1e-9 units."""
+
+    @_builtins.property
+    def price(self) -> _common_pb2.Money:
+        """The price of `per_quantity` of them. Absent: a sum that somebody stated."""
+
+    @_builtins.property
+    def item(self) -> Global___UsageItem:
+        """The usage that is priced, as in Usage.items. Absent: a sum that somebody stated, or a fee of the request itself."""
 
     def __init__(
         self,
@@ -318,12 +334,18 @@ class CostLine(_message.Message):
         amount: _common_pb2.Money | None = ...,
         source: Global___CostSource.ValueType = ...,
         description: _builtins.str = ...,
+        quantity: _builtins.int | None = ...,
+        price: _common_pb2.Money | None = ...,
+        per_quantity: _builtins.int = ...,
+        item: Global___UsageItem | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "amount", b"amount", "item", b"item", "price", b"price", "quantity", b"quantity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "description", b"description", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "amount", b"amount", "description", b"description", "item", b"item", "per_quantity", b"per_quantity", "price", b"price", "quantity", b"quantity", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
+    _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity) -> _WhichOneofReturnType__quantity | None: ...
 
 Global___CostLine: _TypeAlias = CostLine  # noqa: Y015
 

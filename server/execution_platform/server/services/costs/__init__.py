@@ -1,0 +1,1 @@
+"""CostService: one file for each part of it."""
