@@ -24,6 +24,7 @@ from execution_platform.client.cli_connection import (
     described,
     reporting_errors,
 )
+from execution_platform.client.cli_interrupts import interruptible
 from execution_platform.client.cli_routes import personas_group, route_group
 from execution_platform.client.cli_terminal import Terminal
 from execution_platform.client.enums import short_name
@@ -94,7 +95,7 @@ def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     """Return the models of the server that begin so, for the shell; nothing if it does not answer at once."""
     try:
         with Server(context.params.get("target") or DEFAULT_TARGET).connect(_SECONDS_TO_COMPLETE) as client:
-            return [model.name for model in client.models() if model.name.startswith(incomplete)]
+            return [model.name for model in interruptible(client.models) if model.name.startswith(incomplete)]
     except (ExecutionPlatformError, typer.BadParameter):
         return []
 
@@ -203,7 +204,7 @@ def models(
     server = Server(target, tls, ca, cert, key)
     terminal = Terminal(sys.stdout, sys.stderr)
     with server.connect(timeout) as client, reporting_errors(server):
-        found = client.models(provider)
+        found = interruptible(lambda: client.models(provider))
         if as_json:
             terminal.json(found.models)
         else:
@@ -237,9 +238,9 @@ def providers(
     terminal = Terminal(sys.stdout, sys.stderr)
     with server.connect(timeout) as client, reporting_errors(server):
         if provider:
-            _show_status(terminal, client.provider_status(provider), as_json=as_json)
+            _show_status(terminal, interruptible(lambda: client.provider_status(provider)), as_json=as_json)
             return
-        found = client.providers()
+        found = interruptible(client.providers)
         if as_json:
             terminal.json(found)
             return
@@ -291,8 +292,8 @@ def health(
     server = Server(target, tls, ca, cert, key)
     with server.connect(timeout) as client, reporting_errors(server):
         if wait:
-            client.wait_until_ready(wait)
-        status = client.health(service)
+            interruptible(lambda: client.wait_until_ready(wait))
+        status = interruptible(lambda: client.health(service))
     Terminal(sys.stdout, sys.stderr).line(status.lower().replace("_", " "))
     if status is not HealthStatus.SERVING:
         raise typer.Exit(EXIT_UNAVAILABLE)
@@ -312,7 +313,7 @@ def version(
     terminal.line(f"client {client_version()}")
     with server.connect(_SECONDS_FOR_VERSION) as client:
         try:
-            info = client.server_info()
+            info = interruptible(client.server_info)
         except ExecutionPlatformError:
             terminal.remark(f"no server answers at {target}")
             return

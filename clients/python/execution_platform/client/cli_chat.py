@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TextIO
 
 import typer
@@ -15,11 +16,12 @@ from google.protobuf.json_format import MessageToJson
 from execution_platform.client import content
 from execution_platform.client.answer import Answer
 from execution_platform.client.cli_connection import Server, error_line
+from execution_platform.client.cli_interrupts import interruptible
 from execution_platform.client.cli_terminal import Terminal, usage_line
 from execution_platform.client.errors import ExecutionPlatformError
 from execution_platform.client.reader import text_in, thinking_in
 from execution_platform.client.requests import ChatFields
-from execution_platform.client.sync import ExecutionPlatformClient
+from execution_platform.client.sync import ChatStream, ExecutionPlatformClient
 from execution_platform.v1 import chat_pb2, content_pb2
 
 __all__ = ["Chat", "spoken"]
@@ -125,15 +127,20 @@ class Chat:
             self.terminal.remark("stopped; this turn is forgotten")
 
     def _ask(self, messages: list[content_pb2.Message]) -> Answer:
+        running: SimpleQueue[ChatStream] = SimpleQueue()
         self.terminal.hold()
         try:
-            with self.client.stream(messages, **self.fields) as stream:
-                for event in stream:
-                    self._show(event)
-                return stream.answer()
+            return interruptible(lambda: self._read(messages, running), stop=lambda: running.get().close())
         finally:
             self.terminal.release()
             self.terminal.end_line()
+
+    def _read(self, messages: list[content_pb2.Message], running: SimpleQueue[ChatStream]) -> Answer:
+        with self.client.stream(messages, **self.fields) as stream:
+            running.put(stream)
+            for event in stream:
+                self._show(event)
+            return stream.answer()
 
     def _show(self, event: chat_pb2.ChatEvent) -> None:
         if self.as_json:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from execution_platform.client.cli_interrupts import interruptible
 from execution_platform.client.errors import (
     DeadlineExceededError,
     ExecutionPlatformError,
@@ -85,12 +86,20 @@ class Server:
     cert: Path | None = None
     key: Path | None = None
 
-    def connect(self, timeout: float | None = None, **defaults: str) -> ExecutionPlatformClient:
-        """Return a client.
+    @contextmanager
+    def connect(self, timeout: float | None = None, **defaults: str) -> Iterator[ExecutionPlatformClient]:
+        """Yield a client, and close it.
 
         Raises:
             typer.BadParameter: an option is wrong.
         """
+        client = self._client(timeout, defaults)
+        try:
+            yield client
+        finally:
+            interruptible(client.close)
+
+    def _client(self, timeout: float | None, defaults: dict[str, str]) -> ExecutionPlatformClient:
         token = os.environ.get("EP_TOKEN") or None
         try:
             return ExecutionPlatformClient(

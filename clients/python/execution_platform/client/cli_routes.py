@@ -22,6 +22,7 @@ from execution_platform.client.cli_connection import (
     described,
     reporting_errors,
 )
+from execution_platform.client.cli_interrupts import interruptible
 from execution_platform.client.cli_terminal import Terminal, amount
 from execution_platform.client.enums import number_of, short_name
 from execution_platform.client.options import DEFAULT_TARGET
@@ -88,7 +89,7 @@ def list_personas(
     server = Server(target, tls, ca, cert, key)
     terminal = Terminal(sys.stdout, sys.stderr)
     with server.connect(timeout) as client, reporting_errors(server):
-        found = client.list_personas()
+        found = interruptible(client.list_personas)
         if as_json:
             terminal.json(found)
             return
@@ -113,7 +114,7 @@ def show_persona(
     server = Server(target, tls, ca, cert, key)
     terminal = Terminal(sys.stdout, sys.stderr)
     with server.connect(timeout) as client, reporting_errors(server):
-        persona = client.get_persona(name)
+        persona = interruptible(lambda: client.get_persona(name))
         if as_json:
             terminal.json([persona])
         else:
@@ -157,7 +158,7 @@ def explain(  # noqa: PLR0913 - one argument for each option
         "requires": _capabilities(requires or []),
     }
     with server.connect(timeout) as client, reporting_errors(server):
-        route = client.explain_route(" ".join(message or []) or (), **fields)
+        route = interruptible(lambda: client.explain_route(" ".join(message or []) or (), **fields))
     if as_json:
         terminal.json([route])
     else:
