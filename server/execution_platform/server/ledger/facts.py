@@ -1,4 +1,4 @@
-"""What a chat tells the ledger: whose it is, what it may spend, and what it has spent."""
+"""What a chat tells the ledger: whose it is, and what it may spend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Demand", "Facts", "Spend", "mint_id"]
+__all__ = ["Demand", "Facts", "mint_id"]
 
 
 def mint_id(milliseconds: int | None = None) -> str:
@@ -50,7 +50,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What an attempt may spend, or has spent.
+    """What an attempt may spend.
 
     Attributes:
         nanos: in 1e-9 US dollars; None: no price is known.
@@ -59,18 +59,3 @@ class Demand:
 
     nanos: int | None = 0
     tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Spend:
-    """What one attempt of a chat has spent.
-
-    Attributes:
-        provider: who was asked.
-        model: its model.
-        used: what it came to.
-    """
-
-    provider: str
-    model: str
-    used: Demand

@@ -6,19 +6,24 @@ its own. Nobody here knows of gRPC, adapters or plans.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from execution_platform.server.ledger.facts import Demand, Facts, Spend
+from execution_platform.server.ledger.facts import Demand, Facts
 from execution_platform.v1 import cost_pb2
 
-__all__ = ["Lease", "Ledger"]
+__all__ = ["Lease", "Ledger", "Snapshot"]
+
+#: What a chat's record would be if nothing more were ever heard of it: outcome LOST, each attempt with what is known
+#: of its usage and cost by now. Called when something is reserved and with each renewal, on the event loop, until the
+#: chat is settled.
+Snapshot = Callable[[], cost_pb2.UsageRecord]
 
 
 @dataclass(slots=True)
 class Lease:
-    """What one attempt holds of the budgets that it touches.
+    """What one attempt holds of the budgets that it touches. It is renewed until the chat is settled.
 
     Attributes:
         facts: of the chat.
@@ -26,9 +31,7 @@ class Lease:
         provider: who is asked.
         model: its model.
         held: what is held; of each budget this much, in the unit that it limits.
-        known: what the attempt is known to have spent so far. Set by whoever watches the stream; it is written down
-            with the next renewal, and is what is settled if this process ends.
-        budgets: ids of the budgets that it holds a part of.
+        snapshot: tells what is known of the chat.
     """
 
     facts: Facts
@@ -36,8 +39,7 @@ class Lease:
     provider: str
     model: str
     held: Demand
-    known: Demand = field(default_factory=Demand)
-    budgets: tuple[str, ...] = ()
+    snapshot: Snapshot
 
 
 class Ledger(Protocol):
@@ -56,9 +58,11 @@ class Ledger(Protocol):
         ...
 
     async def reserve(
-        self, facts: Facts, attempt: int, provider: str, model: str, demand: Demand, stub: cost_pb2.UsageRecord
+        self, facts: Facts, attempt: int, provider: str, model: str, demand: Demand, snapshot: Snapshot
     ) -> Lease | None:
         """Hold the worst case of an attempt in every budget that it touches: all of them, or none.
+
+        A chat that called this, whatever came of it and also if it was cancelled, must be settled at its end.
 
         Args:
             facts: of the chat.
@@ -66,10 +70,10 @@ class Ledger(Protocol):
             provider: who is to be asked.
             model: its model.
             demand: what it may spend at most.
-            stub: the chat's record if nothing more were ever heard of it.
+            snapshot: tells what is known of the chat.
 
         Returns:
-            What is held; None: it touches no budget.
+            What is held; None: it touches no budget, or the database is away and chats go on.
 
         Raises:
             BudgetExceededError: a hard budget has no room. Says which, how much is left and when it begins anew.
@@ -78,27 +82,25 @@ class Ledger(Protocol):
         ...
 
     async def extend(self, lease: Lease, demand: Demand) -> None:
-        """Hold so much in place of what a lease holds, because more is being spent than was thought.
+        """Hold so much in place of what a lease holds: more where more is spent than was thought, less where an
+        attempt has ended and others follow.
 
         Raises:
-            BudgetExceededError: there is no room; the lease stays as it is.
+            BudgetExceededError: there is no room for more; the lease stays as it is.
             LedgerUnavailableError: as for :meth:`reserve`.
         """
         ...
 
-    async def settle(
-        self, facts: Facts, record: cost_pb2.UsageRecord, spends: Sequence[Spend], leases: Sequence[Lease]
-    ) -> None:
-        """Write a chat's record, count what it spent, and give back what it held. Durable when this returns.
+    async def settle(self, facts: Facts, record: cost_pb2.UsageRecord) -> None:
+        """Write a chat's record, count what it spent, and give back all that it held. Durable when this returns.
 
-        Once begun it is carried to its end, also if the caller is cancelled meanwhile. Writing the same record twice
-        leaves one. While the database is away the record goes into the spool, a durable local file that is replayed.
+        What budgets count is what the record's attempts cost. Once begun it is carried to its end, also if the caller
+        is cancelled meanwhile. Writing the same record twice leaves one. While the database is away the record goes
+        into the spool, a durable local file that is replayed.
 
         Args:
             facts: of the chat.
             record: its id is that of the facts.
-            spends: what each attempt that asked somebody has spent.
-            leases: what is held for it.
 
         Raises:
             LedgerUnavailableError: neither the database nor the spool can be written. The record is kept in memory, and

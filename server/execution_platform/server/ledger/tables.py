@@ -144,7 +144,7 @@ open_chats = Table(
     # Id of the record to come.
     Column("id", _ID, primary_key=True),
     Column("expires_at", BigInteger, nullable=False),
-    # What the record would be if nothing more were heard: a UsageRecord.
+    # What the record would be if nothing more were heard: a UsageRecord, as of the last renewal.
     Column("data", LargeBinary, nullable=False),
     Index("ix_open_chats_expires_at", "expires_at"),
 )
@@ -161,9 +161,6 @@ budget_leases = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("provider", _NAME, nullable=False),
     Column("model", _NAME, nullable=False),
-    # What it is known to have spent: what becomes of it if its server ends.
-    Column("known_nanos", BigInteger, nullable=False),
-    Column("known_tokens", BigInteger, nullable=False),
 )
 
 #: Alerts, in the same transaction as what raised them. `topic` is there once: an alert that was raised is not raised
