@@ -10,7 +10,7 @@ from execution_platform.adapters.errors import AdapterError, ProtocolError
 from execution_platform.adapters.spi import Adapter, Call, Events
 from execution_platform.adapters.wrappers import WrappingAdapter
 from execution_platform.server.resilience.journal import Entry
-from execution_platform.v1 import chat_pb2
+from execution_platform.v1 import chat_pb2, usage_pb2
 
 __all__ = ["Held", "is_output"]
 
@@ -47,6 +47,7 @@ class Held(WrappingAdapter):
         """Run the attempt. Raises AdapterError."""
         entry = self._entry
         entry.began = time.monotonic()
+        entry.reached = True
         async with aclosing(self.inner.stream(call)) as stream:
             try:
                 async for events in stream:
@@ -74,16 +75,20 @@ class Held(WrappingAdapter):
         entry = self._entry
         for number, event in enumerate(events, 1):
             kind = event.WhichOneof("event")
-            if kind == "block_delta" and entry.first_output is not None:
-                continue
+            if kind == "block_delta":
+                entry.streamed.take(event.block_delta)
+                if entry.first_output is not None:
+                    continue
             if kind == "usage_updated":
-                entry.usage = event.usage_updated.usage
+                self._used(event.usage_updated.usage)
             elif kind == "started":
                 entry.served_model = event.started.route.served_model
             elif kind not in _BEFORE_OUTPUT:
                 if entry.first_output is None:
                     entry.first_output = time.monotonic()
-                if kind == "finished":
+                if kind == "block_started":
+                    entry.streamed.begin(event.block_started)
+                elif kind == "finished":
                     self._finish(event.finished)
                     return events[:number]
         return events
@@ -92,7 +97,12 @@ class Held(WrappingAdapter):
         self._complete = True
         self._entry.finish_reason = finished.reason
         if finished.HasField("usage"):
-            self._entry.usage = finished.usage
+            self._used(finished.usage)
+
+    def _used(self, usage: usage_pb2.Usage) -> None:
+        self._entry.usage = usage
+        if usage.items:
+            self._entry.streamed.told()
 
     def _hold(self, events: Events) -> None:
         self._held += events
@@ -103,4 +113,4 @@ class Held(WrappingAdapter):
     def _note_usage(self, events: Events) -> None:
         for event in events:
             if event.HasField("usage_updated"):
-                self._entry.usage = event.usage_updated.usage
+                self._used(event.usage_updated.usage)

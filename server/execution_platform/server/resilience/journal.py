@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from google.protobuf import duration_pb2
 
 from execution_platform.adapters.errors import AdapterError
+from execution_platform.server.ledger.facts import Facts
+from execution_platform.server.ledger.ledger import Lease, Snapshot
+from execution_platform.server.limits.reckoning import Streamed
 from execution_platform.server.routing.plan import Leg
 from execution_platform.server.status import error_detail
 from execution_platform.v1 import chat_pb2, usage_pb2
@@ -35,6 +38,11 @@ class Entry:
         first_output: when its first output came; None: there was none.
         ended: when; None: it runs.
         cost: what it costs, where that is known.
+        reckoned: what it has used, where its provider has not told everything; None: it has, or it runs.
+        streamed: what has streamed since the provider told its usage last.
+        cut: it was ended here because a budget was used up.
+        reached: its provider's adapter was called, rather than only waited for.
+        lease: what it holds of budgets; None: nothing.
         served_model: the model that really answers, where the provider told.
         finish_reason: how its answer ended; UNSPECIFIED: it has not.
     """
@@ -48,6 +56,11 @@ class Entry:
     first_output: float | None = None
     ended: float | None = None
     cost: usage_pb2.Cost | None = None
+    reckoned: usage_pb2.Usage | None = None
+    streamed: Streamed = field(default_factory=Streamed)
+    cut: bool = False
+    reached: bool = False
+    lease: Lease | None = None
     served_model: str = ""
     finish_reason: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
 
@@ -92,11 +105,17 @@ class Journal:
     Attributes:
         entries: the attempts.
         answering: the one whose output the caller sees; None: there is none, or it broke off and others followed.
+        facts: whose the chat is, for the ledger; None: there is no ledger.
+        snapshot: tells what the ledger would keep of the chat now; set with `facts`.
+        holds: it may hold parts of budgets.
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.answering: Entry | None = None
+        self.facts: Facts | None = None
+        self.snapshot: Snapshot | None = None
+        self.holds = False
 
     @property
     def current(self) -> Entry | None:

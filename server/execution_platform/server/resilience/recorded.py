@@ -14,13 +14,14 @@ from execution_platform.adapters.spi import Adapter, Call, Events
 from execution_platform.server.errors import InternalError
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
+from execution_platform.server.resilience.accounted import account
 from execution_platform.server.resilience.journal import Entry, Journal
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.plan import Leg
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.status import error_detail
 from execution_platform.server.telemetry import Logger
-from execution_platform.v1 import chat_pb2, usage_pb2
+from execution_platform.v1 import chat_pb2
 
 __all__ = ["Recorded", "Shared"]
 
@@ -80,6 +81,7 @@ class Recorded:
         """Make one attempt. Raises AdapterError, and nothing else: a fault of an adapter as InternalError."""
         leg = self.leg
         entry = self._journal.begin(leg, self.cause)
+        estimates = self._shared.limits.estimates
         record = self._shared.providers.record(leg.provider)
         record.running += 1
         call = replace(
@@ -96,7 +98,7 @@ class Recorded:
                     if events[-1].WhichOneof("event") == "finished":
                         # Before it goes out: `finished` lists this attempt as finished.
                         entry.end(chat_pb2.ATTEMPT_OUTCOME_FINISHED)
-                        entry.cost = self._cost(entry, call, events[-1].finished)
+                        account(entry, call.request, estimates, events[-1].finished)
                     yield events
         except AdapterError as error:
             if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED:
@@ -115,8 +117,7 @@ class Recorded:
         finally:
             record.running -= 1
             entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
-            if entry.cost is None:
-                entry.cost = self._cost(entry, call)
+            account(entry, call.request, estimates)
             self._tell(entry, call)
 
     async def aclose(self) -> None:
@@ -138,19 +139,6 @@ class Recorded:
             self._shared.providers.record(leg.provider).failed_with(error_detail(error))
         else:
             entry.end(chat_pb2.ATTEMPT_OUTCOME_SKIPPED, error)
-
-    def _cost(self, entry: Entry, call: Call, finished: chat_pb2.Finished | None = None) -> usage_pb2.Cost | None:
-        """Return what an attempt costs: as its provider says, else by the usage it told, else by the prompt.
-
-        None where nobody was asked, and where an attempt failed before it had any output: nothing is known of that.
-        """
-        if finished is not None and finished.HasField("cost"):
-            return finished.cost
-        if not entry.usage.items:
-            begun = entry.first_output is not None or entry.outcome == chat_pb2.ATTEMPT_OUTCOME_CANCELLED
-            if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_SKIPPED or not begun:
-                return None
-        return self._shared.limits.estimates.cost(entry.leg.provider, entry.leg.model, call.request, entry.usage)
 
     def _tell(self, entry: Entry, call: Call) -> None:
         leg = entry.leg
