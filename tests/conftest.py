@@ -3,11 +3,12 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.real_postgres import RealPostgres, real_postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,6 +45,13 @@ def recordings() -> Path:
     if not folder.is_dir():
         pytest.skip("recordings not there: expected in ../shared/recordings beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[RealPostgres]:
+    """One PostgreSQL server for all tests that only want a database of their own in it."""
+    with real_postgres() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

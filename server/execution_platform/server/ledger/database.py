@@ -1,0 +1,190 @@
+"""The ledger's database: pieces of work, each in one transaction, and whether it can be used at all.
+
+::
+
+    total = await database.read(lambda connection: connection.scalar(select(func.count()).select_from(usage_records)))
+    await database.write(partial(insert_alert, alert))
+
+Work is a synchronous function of a Connection. It may be run more than once, so it must be such that this does no harm;
+it must not wait for anything else, nor touch what belongs to the event loop (with SQLite it runs in another thread).
+
+While the database is away, work is refused at once, without trying. Only the keeper tries, each `pause` seconds; it
+tells the log once when the database goes and once when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from execution_platform.server.config.load import ConfigurationError
+from execution_platform.server.errors import LedgerUnavailableError
+from execution_platform.server.ledger.address import DatabaseAddress
+from execution_platform.server.ledger.engines import Fault, make_engine
+from execution_platform.server.ledger.migrate import SchemaTooNewError, probe, upgrade
+from execution_platform.server.telemetry import Logger
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Absence", "Database"]
+
+T = TypeVar("T")
+
+#: Seconds before work is tried again that another transaction or a lost connection was in the way of.
+_PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2)
+_LOST_TRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A time in which the database could not be used, in microseconds since the epoch."""
+
+    began: int
+    ended: int
+
+
+class Database:
+    """The database.
+
+    Args:
+        address: where it is.
+        logger: is told when it goes and comes.
+        pause: seconds between looks whether it is back.
+
+    Attributes:
+        available: whether it could be used last.
+
+    Raises:
+        ConfigurationError: its driver is missing.
+    """
+
+    def __init__(self, address: DatabaseAddress, logger: Logger, *, pause: float = 0.5) -> None:
+        self.address = address
+        self.available = False
+        self._engine = make_engine(address)
+        self._logger = logger
+        self._pause = pause
+        self._began = 0
+        self._prepared = False
+        self._keeper: asyncio.Task[None] | None = None
+        self._on_return: list[Callable[[Absence], Awaitable[None]]] = []
+
+    async def start(self) -> None:
+        """Make the tables, or bring them up to date. While the database is away, go on and do so when it comes.
+
+        Raises:
+            ConfigurationError: the database is there and refuses, or its tables are newer than this program.
+        """
+        try:
+            await self._prepare()
+        except SchemaTooNewError as error:
+            raise ConfigurationError([f"EP_DATABASE_URL: {self.address}: {error}"]) from error
+        except Exception as error:
+            fault = self._engine.fault_of(error)
+            if fault is Fault.REFUSED:
+                raise ConfigurationError([f"EP_DATABASE_URL: {self.address}: {reason_of(error)}"]) from error
+            if fault is Fault.NONE:
+                raise
+            self._went(error)
+
+    async def _prepare(self) -> None:
+        await self._engine.run(upgrade, writes=True)
+        self._prepared = True
+        self.available = True
+
+    async def aclose(self) -> None:
+        """Close. Idempotent."""
+        keeper, self._keeper = self._keeper, None
+        self.available = False
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        await self._engine.aclose()
+
+    def on_return(self, call: Callable[[Absence], Awaitable[None]]) -> None:
+        """Have something called, each time that the database is back."""
+        self._on_return.append(call)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run work that only reads. All of it sees one state of the database.
+
+        Raises:
+            LedgerUnavailableError: the database is away.
+        """
+        return await self._run(work, writes=False)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run work that writes. It is durable when this returns.
+
+        Raises:
+            LedgerUnavailableError: the database is away. The work may have been done: the connection may have been lost
+                after it was, before it was told.
+        """
+        return await self._run(work, writes=True)
+
+    async def _run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+        lost = 0
+        for number, pause in enumerate(_PAUSES, 1):
+            if not self.available:
+                raise self._unavailable()
+            try:
+                return await self._engine.run(work, writes=writes)
+            except Exception as error:
+                fault = self._engine.fault_of(error)
+                lost += fault is Fault.LOST
+                if fault is Fault.NONE:
+                    raise
+                if fault not in {Fault.PASSING, Fault.LOST} or lost > _LOST_TRIES or number == len(_PAUSES):
+                    if fault is not Fault.PASSING:
+                        self._went(error)
+                    raise self._unavailable() from error
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        raise self._unavailable()
+
+    def _unavailable(self) -> LedgerUnavailableError:
+        return LedgerUnavailableError("the ledger's database cannot be used now", retry_after=max(1.0, self._pause))
+
+    def _went(self, error: Exception) -> None:
+        self.available = False
+        if self._keeper is not None and not self._keeper.done():
+            return
+        self._began = time.time_ns() // 1000
+        self._logger.error("ledger_database_away", database=str(self.address), reason=reason_of(error))
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def _keep(self) -> None:
+        """Wait until the database is back."""
+        told = ""
+        while not self.available:
+            await asyncio.sleep(self._pause)
+            try:
+                await self._engine.forget()
+                if self._prepared:
+                    await self._engine.run(probe, writes=True)
+                    self.available = True
+                else:
+                    await self._prepare()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next look may find it gone
+                if (reason := reason_of(error)) != told:
+                    told = reason
+                    self._logger.warning("ledger_database_still_away", database=str(self.address), reason=reason)
+        self._logger.info("ledger_database_back", database=str(self.address))
+        absence = Absence(self._began, time.time_ns() // 1000)
+        self._keeper = None
+        for call in self._on_return:
+            try:
+                await call(absence)
+            except Exception:
+                self._logger.exception("ledger_return_fault")
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in a line what went wrong, without the statement and its values."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).splitlines()
+    return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__

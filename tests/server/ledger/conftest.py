@@ -1,0 +1,38 @@
+"""A database for each test, of both sorts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.real_postgres import RealPostgres
+
+from execution_platform.server.ledger.address import DatabaseAddress
+from execution_platform.server.ledger.database import Database
+from execution_platform.server.telemetry import make_logger
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database; what asks for it runs once with each sort."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    server: RealPostgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture
+def database_log() -> io.StringIO:
+    """What the database logs."""
+    return io.StringIO()
+
+
+@pytest.fixture
+async def database(database_url: str, database_log: io.StringIO) -> AsyncIterator[Database]:
+    """A database with all tables."""
+    one = Database(DatabaseAddress.parse(database_url), make_logger("info", "json", database_log), pause=0.05)
+    await one.start()
+    yield one
+    await one.aclose()
