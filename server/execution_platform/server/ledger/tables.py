@@ -64,16 +64,17 @@ usage_records = Table(
     Column("data", LargeBinary, nullable=False),
     Index("ix_usage_records_request_id", "request_id"),
     Index("ix_usage_records_corrects", "corrects"),
-    Index("ix_usage_records_started_at", "started_at"),
+    Index("ix_usage_records_started_at_id", "started_at", "id"),
 )
 
 #: One row for each attempt of a record and currency: what sums are made of. A correction's hold differences.
 usage_entries = Table(
     "usage_entries",
     METADATA,
+    # Time comes first in the key: sums read a span of it as it lies there, and with SQLite the key is the table.
+    Column("started_at", BigInteger, primary_key=True),
     Column("record_id", _ID, ForeignKey("usage_records.id"), primary_key=True),
     Column("number", SmallInteger, primary_key=True),
-    Column("started_at", BigInteger, nullable=False),
     Column("tenant", _NAME, nullable=False),
     Column("project", _NAME, nullable=False),
     Column("persona", _NAME, nullable=False),
@@ -95,6 +96,7 @@ usage_entries = Table(
     Column("cache_write_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 #: Labels of records, for sums and filters by them.
@@ -105,6 +107,7 @@ usage_labels = Table(
     Column("key", _NAME, primary_key=True),
     Column("value", _NAME, nullable=False),
     Index("ix_usage_labels_key_value", "key", "value"),
+    sqlite_with_rowid=False,
 )
 
 #: Budgets as the contract tells them, without what the server tells of them.
