@@ -91,7 +91,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_usage_records_corrects", "usage_records", ["corrects"], unique=False)
     op.create_index("ix_usage_records_request_id", "usage_records", ["request_id"], unique=False)
-    op.create_index("ix_usage_records_started_at", "usage_records", ["started_at"], unique=False)
+    op.create_index("ix_usage_records_started_at_id", "usage_records", ["started_at", "id"], unique=False)
     op.create_table(
         "alert_deliveries",
         sa.Column("alert_id", sa.String(length=32), nullable=False),
@@ -107,9 +107,9 @@ def upgrade() -> None:
     op.create_index("ix_alert_deliveries_next_at", "alert_deliveries", ["next_at"], unique=False)
     op.create_table(
         "usage_entries",
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("record_id", sa.String(length=32), nullable=False),
         sa.Column("number", sa.SmallInteger(), nullable=False),
-        sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("tenant", sa.String(length=512), nullable=False),
         sa.Column("project", sa.String(length=512), nullable=False),
         sa.Column("persona", sa.String(length=512), nullable=False),
@@ -130,7 +130,8 @@ def upgrade() -> None:
         sa.Column("output_tokens", sa.BigInteger(), nullable=False),
         sa.Column("reasoning_tokens", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["record_id"], ["usage_records.id"], name=op.f("fk_usage_entries_record_id")),
-        sa.PrimaryKeyConstraint("record_id", "number", name=op.f("pk_usage_entries")),
+        sa.PrimaryKeyConstraint("started_at", "record_id", "number", name=op.f("pk_usage_entries")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "usage_labels",
@@ -139,6 +140,7 @@ def upgrade() -> None:
         sa.Column("value", sa.String(length=512), nullable=False),
         sa.ForeignKeyConstraint(["record_id"], ["usage_records.id"], name=op.f("fk_usage_labels_record_id")),
         sa.PrimaryKeyConstraint("record_id", "key", name=op.f("pk_usage_labels")),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_usage_labels_key_value", "usage_labels", ["key", "value"], unique=False)
     op.execute("INSERT INTO state (name, value) VALUES ('budgets', 0)")
