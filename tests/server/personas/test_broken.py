@@ -285,7 +285,25 @@ BROKEN: dict[str, tuple[str, str]] = {
     "an empty key": ('"": {provider: openai}\n', "1: a key must not be empty"),
     "one key of two tenants": (
         f"tenants:\n  a: {{key_sha256: [{'a' * 64}]}}\n  b: {{key_sha256: [{'a' * 64}]}}\n",
-        "3: tenants.b: shares a key with tenant 'a'; a key belongs to one tenant",
+        "3: tenants.b: shares a key with tenant 'a'; a key belongs to one tenant and one project",
+    ),
+    "one key of a tenant and its project": (
+        f"tenants:\n  a:\n    key_sha256: [{'a' * 64}]\n    projects:\n      x: {{key_sha256: [{'a' * 64}]}}\n",
+        "2: tenants.a: project 'x' shares a key with tenant 'a'; a key belongs to one tenant and one project",
+    ),
+    "one key of two projects": (
+        f"tenants:\n  a: {{projects: {{x: {{key_sha256: [{'a' * 64}]}}, y: {{key_sha256: [{'a' * 64}]}}}}}}\n",
+        (
+            "2: tenants.a: project 'y' shares a key with project 'x' of tenant 'a'; "
+            "a key belongs to one tenant and one project"
+        ),
+    ),
+    "a token in place of a project's digest": (
+        f"tenants: {{acme: {{projects: {{x: {{key_sha256: [{SECRET}]}}}}}}}}",
+        (
+            "1: tenants.acme.projects.x.key_sha256[0]: must be a SHA-256 digest: "
+            "64 digits and letters a to f (never the token itself)"
+        ),
     ),
     "a key of a provider": (
         f"a: {{provider: openai, api_key: {SECRET}}}",

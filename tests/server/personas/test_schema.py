@@ -31,6 +31,7 @@ GOOD = [
     "defaults: {retries: {first_wait: 1s}, fallback: [openai]}\npersonas:",
     "models: {openai/gpt-4: {capabilities: [vision], input_price: 1.25, output_price: '2.50'}}",
     "tenants: {acme: {key_sha256: [%s]}}\neach_key: {requests_per_min: 5}" % ("ab" * 32),
+    "tenants: {acme: {projects: {site: {key_sha256: [%s]}}}}" % ("ab" * 32),
     "providers: {gemini: {region: eu, breaker: {failures: 3, open_seconds: 5s}}, bedrock: {region: us}}",
 ]
 

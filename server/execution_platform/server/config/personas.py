@@ -7,6 +7,7 @@ what a persona extends and the defaults have been merged in by :mod:`.merging`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ __all__ = [
     "ModelFacts",
     "PersonaSettings",
     "PlatformConfiguration",
+    "Project",
     "ProviderSettings",
     "ReasoningSettings",
     "Retries",
@@ -33,6 +35,7 @@ __all__ = [
     "Tenant",
     "TimeoutSettings",
     "ToolSettings",
+    "named_owner",
 ]
 
 #: The tenant of credentials that are no tenant's.
@@ -315,13 +318,38 @@ class ModelFacts(_Model):
     )
 
 
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Project(_Model):
+    """A part of a tenant, for the ledger. A chat belongs to the project of the credential that it came with."""
+
+    key_sha256: tuple[Digest, ...] = Field(
+        default=(), description="SHA-256 digests, in hex, of the bearer tokens that are this project's."
+    )
+
+
 class Tenant(_Model):
     """Who pays. A chat belongs to the tenant of the credential that it came with."""
 
-    key_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field(
-        default=(), description="SHA-256 digests, in hex, of the bearer tokens that are this tenant's."
+    key_sha256: tuple[Digest, ...] = Field(
+        default=(), description="SHA-256 digests, in hex, of the bearer tokens that are this tenant's, of no project."
+    )
+    projects: dict[str, Project] = Field(
+        default_factory=dict, description="Its projects, by name. Their keys are the tenant's as well."
     )
     limits: LimitSettings = Field(default=LimitSettings(), description="What its chats may use together.")
+
+    def digests(self) -> Iterator[tuple[str, str]]:
+        """Yield its keys, each with its project; empty: of none."""
+        yield from ((digest, "") for digest in self.key_sha256)
+        for name, project in self.projects.items():
+            yield from ((digest, name) for digest in project.key_sha256)
+
+
+def named_owner(tenant: str, project: str) -> str:
+    """Return in words whose a key is."""
+    return f"project {project!r} of tenant {tenant!r}" if project else f"tenant {tenant!r}"
 
 
 class RetryBudgetSettings(_Model):
@@ -377,11 +405,14 @@ class PlatformConfiguration(_Model):
 
     @model_validator(mode="after")
     def _one_tenant_a_key(self) -> PlatformConfiguration:
-        owners: dict[str, str] = {}
+        owners: dict[str, tuple[str, str]] = {}
         if DEFAULT_TENANT in self.tenants:
             raise ValueError(f"{DEFAULT_TENANT!r} cannot name a tenant: give its limits as default_tenant")
         for name, tenant in self.tenants.items():
-            for digest in tenant.key_sha256:
-                if owners.setdefault(digest, name) != name:
-                    raise ValueError(f"tenants {owners[digest]} and {name} share the key {digest[:8]}...")
+            for digest, project in tenant.digests():
+                owner = owners.setdefault(digest, (name, project))
+                if owner != (name, project):
+                    raise ValueError(
+                        f"{named_owner(*owner)} and {named_owner(name, project)} share the key {digest[:8]}..."
+                    )
         return self

@@ -18,7 +18,13 @@ from execution_platform.server.config.document import parse
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.merging import Merging, without_itself
 from execution_platform.server.config.nodes import Fields, Node, Place, Problems, Scalar, joined, nearest
-from execution_platform.server.config.personas import DEFAULT_TENANT, PersonaSettings, PlatformConfiguration, Tenant
+from execution_platform.server.config.personas import (
+    DEFAULT_TENANT,
+    PersonaSettings,
+    PlatformConfiguration,
+    Tenant,
+    named_owner,
+)
 from execution_platform.server.config.spelling import WRITTEN_ONLY, Spelling, text_node
 
 __all__ = ["Content", "PlatformError", "Reading", "contents_of", "digest_of", "read_platform"]
@@ -264,15 +270,16 @@ class _Reader:
         return self._with_provider(self._spelling.persona(node), None)
 
     def _check_tenants(self, node: Node | None, tenants: Mapping[str, Tenant]) -> None:
-        owners: dict[str, str] = {}
+        owners: dict[str, tuple[str, str]] = {}
         for name, tenant in tenants.items():
             if name == DEFAULT_TENANT and isinstance(node, Fields):
                 message = "cannot name a tenant: limits of callers who are no tenant's stand in `default_tenant`"
                 self._problems.at(node.keys[name], joined(node.path, name), message)
-            for digest in tenant.key_sha256:
-                owner = owners.setdefault(digest, name)
-                if owner != name and isinstance(node, Fields):
-                    message = f"shares a key with tenant {owner!r}; a key belongs to one tenant"
+            for digest, project in tenant.digests():
+                owner = owners.setdefault(digest, (name, project))
+                if owner != (name, project) and isinstance(node, Fields):
+                    shares = f"project {project!r} shares" if project else "shares"
+                    message = f"{shares} a key with {named_owner(*owner)}; a key belongs to one tenant and one project"
                     self._problems.at(node.keys[name], joined(node.path, name), message)
 
     def _whole_personas(

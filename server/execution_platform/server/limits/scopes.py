@@ -14,16 +14,18 @@ _NONE = "-"
 
 
 class Scopes:
-    """Knows tenants by the digests of their keys, and everybody's limits.
+    """Knows tenants and projects by the digests of their keys, and everybody's limits.
 
     Args:
         configuration: gives the configuration in force.
+        budgets: a ledger holds what personas may spend in a minute, in tokens and money, as budgets.
     """
 
-    def __init__(self, configuration: Callable[[], PlatformConfiguration]) -> None:
+    def __init__(self, configuration: Callable[[], PlatformConfiguration], *, budgets: bool = False) -> None:
         self._configuration = configuration
+        self._budgets = budgets
         self._indexed: PlatformConfiguration | None = None
-        self._tenants: dict[str, str] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
 
     def tenant(self, caller: str) -> str:
         """Return whose a credential is.
@@ -31,13 +33,26 @@ class Scopes:
         Args:
             caller: SHA-256 digest of the bearer token, in hex; empty: none.
         """
+        return self._owner(caller)[0]
+
+    def project(self, caller: str) -> str:
+        """Return of which project a credential is; empty: of none.
+
+        Args:
+            caller: SHA-256 digest of the bearer token, in hex; empty: none.
+        """
+        return self._owner(caller)[1]
+
+    def _owner(self, caller: str) -> tuple[str, str]:
         configuration = self._configuration()
         if configuration is not self._indexed:
-            self._tenants = {
-                digest: name for name, tenant in configuration.tenants.items() for digest in tenant.key_sha256
+            self._owners = {
+                digest: (name, project)
+                for name, tenant in configuration.tenants.items()
+                for digest, project in tenant.digests()
             }
             self._indexed = configuration
-        return self._tenants.get(caller, DEFAULT_TENANT)
+        return self._owners.get(caller, (DEFAULT_TENANT, ""))
 
     def of_provider(self, provider: str) -> Scope:
         """Return a provider's limits."""
@@ -56,6 +71,8 @@ class Scopes:
         """
         configuration = self._configuration()
         tenant = self.tenant(caller)
+        if self._budgets and persona:
+            limits = _without_spending(limits)
         known = configuration.tenants.get(tenant)
         whose = [
             Scope("persona", persona or _NONE, limits),
@@ -63,3 +80,10 @@ class Scopes:
             Scope("key", caller or _NONE, configuration.each_key),
         ]
         return [scope for scope in whose if scope.limited]
+
+
+def _without_spending(limits: LimitSettings) -> LimitSettings:
+    """Return what is left of a persona's limits where budgets hold what it spends."""
+    if limits.tokens_per_min is None and limits.cost_per_min is None:
+        return limits
+    return limits.model_copy(update={"tokens_per_min": None, "cost_per_min": None})
