@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -159,8 +160,11 @@ def test_what_a_usage_costs(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_has_no_price_is_not_free(listed: Prices, provider: str, model: str, usage: usage_pb2.Usage) -> None:
-    """Where the price of anything that was used is not known the whole is UNPRICED, without lines or version."""
-    assert listed.cost(provider, model, usage) == usage_pb2.Cost(status=usage_pb2.COST_STATUS_UNPRICED)
+    """Where the price of anything that was used is not known the whole is UNPRICED; only what is known has lines."""
+    cost = listed.cost(provider, model, usage)
+    assert cost.status == usage_pb2.COST_STATUS_UNPRICED
+    assert bool(cost.lines) == bool(cost.price_version)
+    assert len(cost.lines) < max(1, len(usage.items))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +215,7 @@ def test_the_configurations_prices_go_before_the_list() -> None:
     assert nanos(cost) == [20_000, 20_000, 20_000, 100_000]
     sources = [line.source for line in cost.lines]
     assert sources == [usage_pb2.COST_SOURCE_CONFIGURATION] * 3 + [usage_pb2.COST_SOURCE_LIST_PRICE]
-    assert cost.price_version.startswith("configuration, genai-prices 0.2.")
+    assert re.fullmatch(r"configuration [0-9a-f]{12}, genai-prices 0\.2\.\d+", cost.price_version)
 
 
 def test_the_configuration_prices_what_no_list_knows() -> None:
@@ -221,7 +225,8 @@ def test_the_configuration_prices_what_no_list_knows() -> None:
         {"vllm/m": {"input_price": "0.5", "output_price": "1"}, "vllm/free": {"input_price": 0, "output_price": 0}}
     )
     cost = declared.cost("vllm", "m", usage)
-    assert (nanos(cost), cost.price_version) == ([500_000, 1_000_000], "configuration")
+    assert nanos(cost) == [500_000, 1_000_000]
+    assert re.fullmatch("configuration [0-9a-f]{12}", cost.price_version)
     assert nanos(declared.cost("vllm", "free", usage)) == [0, 0]
     assert declared.estimate("vllm", "m", 1_000_000, 1_000_000) == Decimal("1.5")
 

@@ -33,6 +33,7 @@ _TYPES: Mapping[str, str] = {
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
     "string_too_short": "must not be empty",
+    "decimal_max_places": "has too many digits behind the point",
 }
 
 _BOUNDS: Mapping[str, tuple[str, str]] = {
@@ -46,6 +47,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 
 _PATTERNS: Mapping[str, str] = {
     "^[0-9a-f]{64}$": "must be a SHA-256 digest: 64 digits and letters a to f (never the token itself)",
+    "^[A-Za-z0-9][A-Za-z0-9_.:+/ -]{0,63}$": "must be 1 to 64 letters, digits, blanks or any of '_.:+/-'",
     "^[A-Za-z0-9_.*-]{1,128}$": "must be 1 to 128 letters, digits, '_', '-' or '.', or '*' for any of them",
 }
 
@@ -85,7 +87,7 @@ def _tell(
         problems.add(outer, f"`{last}` is missing")
     elif kind == "extra_forbidden" and isinstance(outer, Fields):
         name = str(last)
-        known = [*annotation.model_fields, *(further_keys if len(location) == 1 else ())]
+        known = [*_written(annotation), *(further_keys if len(location) == 1 else ())]
         problems.at(outer.keys[name], outer.entries[name].path, _unknown(name, known))
     else:
         node, _ = _follow(root, model, location)
@@ -146,6 +148,11 @@ def _follow(node: Node, annotation: Any, location: tuple[int | str, ...]) -> tup
     return node, _bare(annotation)
 
 
+def _written(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what a model's values must be, by their keys in the file."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
 def _bare(annotation: Any) -> Any:
     """Return a type without its notes and without None."""
     origin = typing.get_origin(annotation)
@@ -161,8 +168,7 @@ def _inner(annotation: Any, step: int | str) -> Any:
     """Return what a value inside of another must be."""
     annotation = _bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        found = annotation.model_fields.get(str(step))
-        return Any if found is None else found.annotation
+        return _written(annotation).get(str(step), Any)
     arguments = typing.get_args(annotation)
     if not arguments:
         return Any

@@ -6,6 +6,7 @@ what a persona extends and the defaults have been merged in by :mod:`.merging`.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -13,6 +14,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+from execution_platform.server.config.prices import Dollars, PriceSettings, both_hold
 
 __all__ = [
     "DEFAULT_TENANT",
@@ -308,11 +311,11 @@ class ModelFacts(_Model):
     context_window: Count | None = Field(default=None, description="Most tokens of prompt and answer together.")
     max_output_tokens: Count | None = Field(default=None, description="Most tokens of an answer.")
     region: str = Field(default="", description="Region of this model, where it is not the provider's.")
-    input_price: Annotated[Decimal, Field(ge=0)] | None = Field(
+    input_price: Dollars | None = Field(
         default=None,
         description="US dollars for a million tokens of input, cached or not, in place of the list price.",
     )
-    output_price: Annotated[Decimal, Field(ge=0)] | None = Field(
+    output_price: Dollars | None = Field(
         default=None,
         description="US dollars for a million tokens of output, reasoning included, in place of the list price.",
     )
@@ -380,6 +383,9 @@ class PlatformConfiguration(_Model):
     models: dict[str, ModelFacts] = Field(
         default_factory=dict, description="What is known of models here, by `provider/model`."
     )
+    prices: tuple[PriceSettings, ...] = Field(
+        default=(), description="What models cost here, in place of the published prices."
+    )
     tenants: dict[str, Tenant] = Field(default_factory=dict, description="Who pays, by name.")
     default_tenant: LimitSettings = Field(
         default=LimitSettings(), description="Limits of chats whose credential is no tenant's."
@@ -402,6 +408,13 @@ class PlatformConfiguration(_Model):
             if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):
                 raise ValueError(f"{name!r} cannot name a persona: use 1 to 128 letters, digits, '_', '-' or '.'")
         return value
+
+    @model_validator(mode="after")
+    def _one_price(self) -> PlatformConfiguration:
+        for first, second in itertools.combinations(self.prices, 2):
+            if both_hold(first, second):
+                raise ValueError(f"two entries of prices hold for {second.provider}/{second.model} at the same time")
+        return self
 
     @model_validator(mode="after")
     def _one_tenant_a_key(self) -> PlatformConfiguration:

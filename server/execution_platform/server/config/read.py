@@ -17,7 +17,7 @@ from execution_platform.server.config.consistency import Checked, Consistency
 from execution_platform.server.config.document import parse
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.merging import Merging, without_itself
-from execution_platform.server.config.nodes import Fields, Node, Place, Problems, Scalar, joined, nearest
+from execution_platform.server.config.nodes import Fields, Items, Node, Place, Problems, Scalar, joined, nearest
 from execution_platform.server.config.personas import (
     DEFAULT_TENANT,
     PersonaSettings,
@@ -25,6 +25,7 @@ from execution_platform.server.config.personas import (
     Tenant,
     named_owner,
 )
+from execution_platform.server.config.prices import PriceSettings, both_hold
 from execution_platform.server.config.spelling import WRITTEN_ONLY, Spelling, text_node
 
 __all__ = ["Content", "PlatformError", "Reading", "contents_of", "digest_of", "read_platform"]
@@ -235,6 +236,8 @@ class _Reader:
             annotation = fields[name].annotation
             if typing.get_origin(annotation) is dict:
                 made[name] = self._named(node, typing.get_args(annotation)[1])
+            elif name == "prices":
+                made[name] = self._prices(node)
             else:
                 made[name] = validated(typing.cast("type[BaseModel]", annotation), node, self._problems)
         defaults = self._defaults(sections.get("defaults"))
@@ -256,6 +259,25 @@ class _Reader:
             node = self._spelling.capabilities_of_models(node)
         read = {name: validated(model, each, self._problems) for name, each in node.entries.items()}
         return {name: value for name, value in read.items() if value is not None}
+
+    def _prices(self, node: Node) -> tuple[PriceSettings, ...]:
+        if not isinstance(node, Items):
+            self._problems.add(node, "must be a list, such as [{provider: openai, model: gpt-5, input: 1, output: 8}]")
+            return ()
+        found: list[tuple[Node, PriceSettings]] = []
+        for each in node:
+            provider = each.get("provider") if isinstance(each, Fields) else None
+            if isinstance(provider, Scalar) and provider.kind == "str" and provider.text:
+                self._known.check_provider(provider, self._problems)
+            made = validated(PriceSettings, each, self._problems)
+            if made is None:
+                continue
+            for other, entry in found:
+                if both_hold(entry, made):
+                    message = f"holds for the same model at the same time as line {other.place.line}; keep one of them"
+                    self._problems.add(each, f"{message}, or give them `from` and `until`")
+            found.append((each, made))
+        return tuple(made for _, made in found)
 
     def _defaults(self, node: Node | None) -> Fields | None:
         if node is None or (isinstance(node, Scalar) and node.kind == "null"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.personas import PlatformConfiguration
+from execution_platform.server.config.prices import LIFETIME
 from execution_platform.server.config.read import SECTIONS
 from execution_platform.server.config.spelling import BUDGET, CAPABILITIES
 
@@ -33,6 +34,7 @@ def schema_of(known: KnownNames) -> Schema:
         _without_titles(definition)
         for each in definition.get("properties", {}).values():
             _as_money(each)
+            _as_money(each.get("additionalProperties", {}))
     _spell_persona(definitions, known)
     _spell_sections(made, definitions, known)
     for definition in (made, *definitions.values()):
@@ -109,6 +111,9 @@ def _spell_sections(made: Schema, definitions: dict[str, Schema], known: KnownNa
     sections["personas"]["additionalProperties"] = _or_null({"$ref": "#/$defs/PersonaSettings"})
     sections["providers"]["propertyNames"] = {"enum": sorted(known.providers())}
     sections["models"]["propertyNames"] = {"pattern": _of_providers(known)}
+    definitions["PriceSettings"]["properties"]["provider"]["enum"] = sorted(known.providers())
+    for name in ("PriceSettings", "SpecialPrices", "PriceTier"):
+        definitions[name]["properties"]["cache_writes"]["propertyNames"] = {"pattern": LIFETIME}
     for each in sections.values():
         each.pop("default", None)
     for definition in definitions.values():

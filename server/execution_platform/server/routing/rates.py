@@ -1,19 +1,20 @@
-"""What one model's tokens and tools cost: which of a list's prices a usage item is charged at."""
+"""What one model's tokens and tools cost: which of the declared and listed prices a usage item is charged at."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from execution_platform.server.config.personas import ModelFacts
-from execution_platform.v1 import content_pb2, usage_pb2
+from execution_platform.server.routing.declared import Declared
+from execution_platform.v1 import common_pb2, content_pb2, usage_pb2
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
 
-__all__ = ["PROMPT", "Rate", "Rates", "UnknownPriceError"]
+__all__ = ["ANSWER", "FREE_TOOLS", "PROMPT", "TOOL_PRICES", "Rate", "Rates", "UnknownPriceError", "bands_of"]
 
 
 #: Tokens of the prompt. All of them together decide which tier of prices holds.
@@ -25,7 +26,7 @@ PROMPT: Final = frozenset(
         usage_pb2.USAGE_KIND_TOOL_INPUT,
     }
 )
-_ANSWER: Final = frozenset(
+ANSWER: Final = frozenset(
     {
         usage_pb2.USAGE_KIND_OUTPUT,
         usage_pb2.USAGE_KIND_REASONING,
@@ -33,6 +34,7 @@ _ANSWER: Final = frozenset(
         usage_pb2.USAGE_KIND_PREDICTION_REJECTED,
     }
 )
+_TOKENS: Final = PROMPT | ANSWER
 
 #: Lifetimes of cache entries, in seconds, that the ordinary price of a cache write is for; 0: not told.
 _ORDINARY_TTLS: Final = frozenset({0, 300, 1_800})
@@ -40,8 +42,8 @@ _HOUR: Final = 3_600
 
 #: Tools that their provider runs for nothing beyond the tokens. Source of Anthropic's: platform.claude.com, the page
 #: of the web fetch tool, read 2026-11-21.
-_FREE_TOOLS: Final = frozenset({("anthropic", "web_fetch")})
-_TOOL_PRICES: Final = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
+FREE_TOOLS: Final = frozenset({("anthropic", "web_fetch")})
+TOOL_PRICES: Final = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
 
 #: Providers whose audio tokens cost many times their text tokens: without a price for audio there is none.
 _DEAR_AUDIO: Final = frozenset({"openai", "azure"})
@@ -54,9 +56,12 @@ _MODALITIES: Final = {
     content_pb2.MODALITY_DOCUMENT: "image",
 }
 
-_MILLION: Final = Decimal(1_000_000)
-_THOUSAND: Final = Decimal(1_000)
-_NANOS: Final = Decimal(1_000_000_000)
+#: Prices that are remembered. Providers may tell any lifetime of a cache entry, so there has to be an end.
+_REMEMBERED: Final = 256
+
+_MILLION: Final = 1_000_000
+_THOUSAND: Final = 1_000
+_NANO_DIGITS: Final = 9
 _MOST_NANOS: Final = 2**63 - 1
 
 
@@ -66,44 +71,77 @@ class UnknownPriceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A price: US dollars for so many, and whether the configuration says so rather than a list."""
+    """A price, exactly.
 
-    dollars: Decimal
-    per: Decimal
-    declared: bool = False
+    Attributes:
+        nanos: how much, in 1e-9 US dollars.
+        per: for how many.
+        version: what the configuration calls its prices; empty: a list says so.
+    """
 
-    def of(self, quantity: int) -> Decimal:
-        """Return what a quantity costs, in US dollars, exactly."""
-        return self.dollars * quantity / self.per
+    nanos: int
+    per: int
+    version: str = ""
 
-    def nanos(self, quantity: int) -> int:
+    @classmethod
+    def of_dollars(cls, dollars: Decimal, per: int, version: str = "") -> Rate:
+        """Return a price of so many; where 1e-9 dollars are too coarse for it, it is told for more of them."""
+        _, digits, exponent = dollars.as_tuple()
+        nanos = int("".join(map(str, digits)))
+        places = int(exponent) + _NANO_DIGITS
+        while places < 0 and nanos % 10 == 0 and nanos:
+            nanos, places = nanos // 10, places + 1
+        if places >= 0 or not nanos:
+            return cls(nanos * 10 ** max(places, 0), per, version)
+        return cls(nanos, per * 10**-places, version)
+
+    def amount(self, quantity: int) -> int:
         """Return what a quantity costs in 1e-9 US dollars, rounded once, half to even.
 
         Raises:
             UnknownPriceError: more than the contract can carry; no chat uses so much.
         """
-        exact = self.of(quantity) * _NANOS
-        if exact > _MOST_NANOS:
+        whole, rest = divmod(self.nanos * quantity, self.per)
+        if rest * 2 > self.per or (rest * 2 == self.per and whole % 2):
+            whole += 1
+        if whole > _MOST_NANOS:
             raise UnknownPriceError
-        return int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
+        return whole
+
+    def of(self, quantity: int) -> Decimal:
+        """Return what a quantity costs, in US dollars."""
+        return Decimal(self.nanos * quantity).scaleb(-_NANO_DIGITS) / self.per
+
+    def price(self) -> common_pb2.Money:
+        """Return the price of `per`."""
+        return common_pb2.Money(currency_code="USD", nanos=self.nanos)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rates:
     """The prices of one model.
 
     Attributes:
         provider: our name of it.
         listed: the list's prices; None: there are none, or not for the tier, speed or region that was used.
-        declared: what the configuration says of the model, which goes before the list. Its price of input is that of
-            every token of the prompt, its price of output that of every token of the answer.
+        declared: what the configuration says of the model, which goes before the list, the first word first.
         factor: what the list's prices of tokens are multiplied with.
     """
 
     provider: str
     listed: ModelPrice | None
-    declared: ModelFacts | None = None
+    declared: tuple[Declared, ...] = ()
     factor: Decimal = Decimal(1)
+    _edges: tuple[int, ...] = field(default=(), init=False, repr=False)
+    _found: dict[tuple[int, int, int, int], Rate] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Note where tiers begin: between two of them all prompts have the same prices."""
+        bands = [band for declared in self.declared for each in declared.prices.values() for band in each]
+        bands += [
+            band for name in ({} if self.listed is None else vars(self.listed)) for band in bands_of(self.listed, name)
+        ]
+        self._edges = tuple(sorted({above for above, _ in bands}))
 
     def of_item(self, item: usage_pb2.UsageItem, prompt_tokens: int) -> Rate:
         """Return the price of a usage item.
@@ -115,13 +153,19 @@ class Rates:
         Raises:
             UnknownPriceError: none is known.
         """
-        if item.unit == usage_pb2.USAGE_UNIT_TOKEN and item.kind in PROMPT | _ANSWER:
+        if item.unit == usage_pb2.USAGE_UNIT_TOKEN and item.kind in _TOKENS:
             return self.of_tokens(item.kind, prompt_tokens, item.modality, item.cache_ttl.seconds)
         if item.kind != usage_pb2.USAGE_KIND_SERVER_TOOL_CALL or item.unit != usage_pb2.USAGE_UNIT_CALL:
             raise UnknownPriceError
-        if (self.provider, item.tool) in _FREE_TOOLS:
-            return Rate(Decimal(0), _THOUSAND)
-        return self._first([_TOOL_PRICES.get(item.tool, "")], prompt_tokens, _THOUSAND)
+        for declared in self.declared:
+            if item.tool in declared.tools:
+                return Rate.of_dollars(declared.tools[item.tool], _THOUSAND, declared.version)
+        if (self.provider, item.tool) in FREE_TOOLS:
+            return Rate(0, _THOUSAND)
+        price = self._listed(TOOL_PRICES.get(item.tool, ""), prompt_tokens)
+        if price is None:
+            raise UnknownPriceError
+        return Rate.of_dollars(price, _THOUSAND)
 
     def of_tokens(
         self,
@@ -141,38 +185,65 @@ class Rates:
         Raises:
             UnknownPriceError: none is known.
         """
-        if self.declared is not None:
-            price = self.declared.input_price if kind in PROMPT else self.declared.output_price
-            if price is not None:
-                return Rate(price, _MILLION, declared=True)
-        names = list(_names(kind, _MODALITIES.get(modality, ""), ttl))
-        if modality == content_pb2.MODALITY_AUDIO and self.provider in _DEAR_AUDIO:
-            names = [name for name in names if "audio" in name]
-        rate = self._first(names, prompt_tokens, _MILLION)
-        return Rate(rate.dollars * self.factor, rate.per)
+        key = (kind, bisect_left(self._edges, prompt_tokens), modality, ttl)
+        found = self._found.get(key)
+        if found is None:
+            found = self._of_tokens(kind, prompt_tokens, modality, ttl)
+            if len(self._found) < _REMEMBERED:
+                self._found[key] = found
+        return found
 
     def of_request(self) -> Rate | None:
         """Return what each request costs beside what it uses; None: nothing."""
-        try:
-            return self._first(["requests_kcount"], 0, _THOUSAND)
-        except UnknownPriceError:
-            return None
+        for declared in self.declared:
+            if declared.request is not None:
+                return Rate.of_dollars(declared.request, 1, declared.version)
+        price = self._listed("requests_kcount", 0)
+        return None if price is None else Rate.of_dollars(price, _THOUSAND)
 
-    def _first(self, names: list[str], prompt_tokens: int, per: Decimal) -> Rate:
-        """Return the first of some prices that the list has. Raises UnknownPriceError."""
-        for name in names:
-            price = getattr(self.listed, name, None)
-            if isinstance(price, Decimal):
-                return Rate(price, per)
+    def _of_tokens(
+        self,
+        kind: usage_pb2.UsageKind.ValueType,
+        prompt_tokens: int,
+        modality: content_pb2.Modality.ValueType,
+        ttl: int,
+    ) -> Rate:
+        names = list(_names(kind, _MODALITIES.get(modality, ""), ttl))
+        if modality == content_pb2.MODALITY_AUDIO and self.provider in _DEAR_AUDIO:
+            names = [name for name in names if "audio" in name]
+        for declared in self.declared:
+            price = declared.of("input_mtok" if kind in PROMPT else "output_mtok", names, prompt_tokens)
             if price is not None:
-                reached = [tier.price for tier in price.tiers if prompt_tokens > tier.start]
-                return Rate(reached[-1] if reached else price.base, per)
+                return Rate.of_dollars(price, _MILLION, declared.version)
+        for name in names:
+            price = self._listed(name, prompt_tokens)
+            if price is not None:
+                return Rate.of_dollars(price * self.factor, _MILLION)
         raise UnknownPriceError
+
+    def _listed(self, name: str, prompt_tokens: int) -> Decimal | None:
+        """Return a price of the list; None: it has none of that name."""
+        price = None
+        for above, each in bands_of(self.listed, name):
+            if prompt_tokens > above:
+                price = each
+        return price
+
+
+def bands_of(listed: ModelPrice | None, name: str) -> Iterator[tuple[int, Decimal]]:
+    """Yield a price of the list, each with the tokens of a prompt above which it holds: -1, then those of the tiers."""
+    price = getattr(listed, name, None) if name else None
+    if isinstance(price, Decimal):
+        yield -1, price
+    elif price is not None:
+        yield -1, price.base
+        for tier in price.tiers:
+            yield tier.start, tier.price
 
 
 def _names(kind: usage_pb2.UsageKind.ValueType, modality: str, ttl: int) -> Iterator[str]:
     """Yield the list's names of a price, the most exact first: what has no price of its own is charged as its whole."""
-    if kind in _ANSWER:
+    if kind in ANSWER:
         if kind == usage_pb2.USAGE_KIND_REASONING:
             yield "output_reasoning_mtok"
         if modality:
@@ -180,6 +251,7 @@ def _names(kind: usage_pb2.UsageKind.ValueType, modality: str, ttl: int) -> Iter
         yield "output_mtok"
         return
     if kind == usage_pb2.USAGE_KIND_CACHE_WRITE:
+        yield f"cache_write_{ttl}s_mtok"  # which only the configuration has
         if ttl == _HOUR:
             yield "cache_write_1h_mtok"
         if ttl not in _ORDINARY_TTLS:
