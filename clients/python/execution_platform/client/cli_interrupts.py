@@ -10,12 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 __all__ = ["interruptible"]
 
 T = TypeVar("T")
+
+# A signal that arrives just before the main thread falls asleep does not wake it.
+_SECONDS_ASLEEP = 0.1
 
 
 def interruptible(work: Callable[[], T], stop: Callable[[], object] | None = None) -> T:
@@ -32,13 +36,19 @@ def interruptible(work: Callable[[], T], stop: Callable[[], object] | None = Non
     outcome: SimpleQueue[Future[T]] = SimpleQueue()
     try:
         _in_thread(lambda: outcome.put(_outcome(work)))
-        done = outcome.get()
+        done = _next(outcome)
     except KeyboardInterrupt:
         if stop is not None:
             _in_thread(stop)
-            outcome.get()
+            _next(outcome)
         raise
     return done.result()
+
+
+def _next(queue: SimpleQueue[T]) -> T:
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=_SECONDS_ASLEEP)
 
 
 def _in_thread(work: Callable[[], object]) -> None:
