@@ -1,11 +1,15 @@
 """The client for humans: synchronous and asynchronous, typed errors, events folded into messages."""
 
 from execution_platform.client.aio import AsyncChatStream, AsyncExecutionPlatformClient
+from execution_platform.client.aio_costs import AsyncCosts
 from execution_platform.client.answer import Answer
 from execution_platform.client.base import HealthStatus, ModelList
 from execution_platform.client.content import assistant, file, media, system, text, tool_result, user
+from execution_platform.client.costs import Costs
 from execution_platform.client.errors import (
+    BudgetExceededError,
     CallCancelledError,
+    ConflictError,
     DeadlineExceededError,
     ExecutionPlatformError,
     FailedPreconditionError,
@@ -34,10 +38,14 @@ __all__ = [
     "DEFAULT_TARGET",
     "Answer",
     "AsyncChatStream",
+    "AsyncCosts",
     "AsyncExecutionPlatformClient",
+    "BudgetExceededError",
     "CallCancelledError",
     "ChatFields",
     "ChatStream",
+    "ConflictError",
+    "Costs",
     "DeadlineExceededError",
     "ExecutionPlatformClient",
     "ExecutionPlatformError",

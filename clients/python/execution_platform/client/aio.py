@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 import grpc
 
+from execution_platform.client.aio_costs import AsyncCosts
+from execution_platform.client.aio_response import being_cancelled, response
 from execution_platform.client.answer import Answer
 from execution_platform.client.base import (
     HEALTH_METHOD,
@@ -22,17 +23,15 @@ from execution_platform.client.base import (
     personas_request,
 )
 from execution_platform.client.errors import (
-    CallCancelledError,
     ExecutionPlatformError,
     TransportError,
     error_from_rpc,
-    raising_ours,
 )
 from execution_platform.client.fold import Fold
 from execution_platform.client.options import ConnectionOptions
 from execution_platform.client.reader import EventReader, checked_answer, text_in
 from execution_platform.client.requests import ChatFields, Prompt
-from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
+from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc, cost_pb2_grpc
 
 __all__ = ["AsyncChatStream", "AsyncExecutionPlatformClient", "AsyncTextDeltas"]
 
@@ -117,7 +116,7 @@ class AsyncChatStream:
             self._over = True
             raise error_from_rpc(error, self.fold) from error
         except asyncio.CancelledError:
-            if _being_cancelled():
+            if being_cancelled():
                 raise
             raise self._reader.closed_early() from None  # another task closed the stream or the client
         if not isinstance(response, chat_pb2.ChatResponse):  # grpc.aio.EOF
@@ -152,6 +151,7 @@ class Stubs:
         self.channel = channel
         self.chat = chat_pb2_grpc.ChatServiceStub(channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(channel)
+        self.costs = cost_pb2_grpc.CostServiceStub(channel)
         self.health: grpc.aio.UnaryUnaryMultiCallable[str, HealthStatus] = channel.unary_unary(
             HEALTH_METHOD, health_request, health_status
         )
@@ -194,10 +194,16 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
 
     Every call takes `timeout` in seconds, which stands for the client's own, and more `metadata`; every call raises
     ExecutionPlatformError, whose tree `execution_platform.client.errors` draws. Cancelling a task cancels its call.
+
+    Attributes:
+        costs: the server's ledger.
     """
+
+    costs: AsyncCosts
 
     def _open(self, channel: grpc.aio.Channel | None) -> None:
         self._connection = Connection(self.options, channel)
+        self.costs = AsyncCosts(lambda: self._connection.stubs().costs, self._call, self.chat_request)
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -241,7 +247,7 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
         """
         request = chat_pb2.CompleteChatRequest(chat=self.chat_request(prompt, fields))
         stub = self._connection.stubs().chat
-        return checked_answer(await _response(stub.CompleteChat(request, **self._call(timeout, metadata))))
+        return checked_answer(await response(stub.CompleteChat(request, **self._call(timeout, metadata))))
 
     def stream(
         self, prompt: Prompt, *, timeout: float | None = None, metadata: Metadata = (), **fields: Unpack[ChatFields]
@@ -255,16 +261,14 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
     ) -> chat_pb2.CountTokensResponse:
         """Count the input tokens of a chat without running it. Arguments as of `chat`."""
         request = chat_pb2.CountTokensRequest(chat=self.chat_request(prompt, fields))
-        return await _response(self._connection.stubs().chat.CountTokens(request, **self._call(timeout, metadata)))
+        return await response(self._connection.stubs().chat.CountTokens(request, **self._call(timeout, metadata)))
 
     async def models(self, provider: str = "", *, timeout: float | None = None, metadata: Metadata = ()) -> ModelList:
         """List all models, or those of one provider."""
         found, token = ModelList(), ""
         while True:
             request = models_request(provider, token)
-            page = await _response(
-                self._connection.stubs().catalog.ListModels(request, **self._call(timeout, metadata))
-            )
+            page = await response(self._connection.stubs().catalog.ListModels(request, **self._call(timeout, metadata)))
             found, token = found.with_page(page), page.next_page_token
             if not token:
                 return found
@@ -273,14 +277,14 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
         """Return one model, given as ``provider/model`` or an alias."""
         request = catalog_pb2.GetModelRequest(name=name)
         return (
-            await _response(self._connection.stubs().catalog.GetModel(request, **self._call(timeout, metadata)))
+            await response(self._connection.stubs().catalog.GetModel(request, **self._call(timeout, metadata)))
         ).model
 
     async def providers(self, *, timeout: float | None = None, metadata: Metadata = ()) -> list[catalog_pb2.Provider]:
         """List all providers, configured or not."""
         request = catalog_pb2.ListProvidersRequest()
         stub = self._connection.stubs().catalog
-        return list((await _response(stub.ListProviders(request, **self._call(timeout, metadata)))).providers)
+        return list((await response(stub.ListProviders(request, **self._call(timeout, metadata)))).providers)
 
     async def provider_status(
         self, provider: str, *, timeout: float | None = None, metadata: Metadata = ()
@@ -288,7 +292,7 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
         """Tell how a provider has answered lately."""
         request = catalog_pb2.GetProviderStatusRequest(provider=provider)
         stub = self._connection.stubs().catalog
-        return await _response(stub.GetProviderStatus(request, **self._call(timeout, metadata)))
+        return await response(stub.GetProviderStatus(request, **self._call(timeout, metadata)))
 
     async def list_personas(
         self, *, timeout: float | None = None, metadata: Metadata = ()
@@ -298,7 +302,7 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
         token = ""
         while True:
             stub = self._connection.stubs().catalog
-            page = await _response(stub.ListPersonas(personas_request(token), **self._call(timeout, metadata)))
+            page = await response(stub.ListPersonas(personas_request(token), **self._call(timeout, metadata)))
             found.extend(page.personas)
             token = page.next_page_token
             if not token:
@@ -310,7 +314,7 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
         """Return one persona."""
         request = catalog_pb2.GetPersonaRequest(name=name)
         stub = self._connection.stubs().catalog
-        return (await _response(stub.GetPersona(request, **self._call(timeout, metadata)))).persona
+        return (await response(stub.GetPersona(request, **self._call(timeout, metadata)))).persona
 
     async def explain_route(
         self,
@@ -325,38 +329,18 @@ class AsyncExecutionPlatformClient(ClientBase[grpc.aio.Channel]):
         Where no route is left the response's `error` says why.
         """
         request = self.route_request(prompt, fields)
-        return await _response(self._connection.stubs().catalog.ExplainRoute(request, **self._call(timeout, metadata)))
+        return await response(self._connection.stubs().catalog.ExplainRoute(request, **self._call(timeout, metadata)))
 
     async def server_info(
         self, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> catalog_pb2.GetServerInfoResponse:
         """Tell about the server."""
         request = catalog_pb2.GetServerInfoRequest()
-        return await _response(self._connection.stubs().catalog.GetServerInfo(request, **self._call(timeout, metadata)))
+        return await response(self._connection.stubs().catalog.GetServerInfo(request, **self._call(timeout, metadata)))
 
     async def health(self, service: str = "", *, timeout: float | None = None, metadata: Metadata = ()) -> HealthStatus:
         """Tell whether the server, or one of its services by full name, serves."""
-        return await _response(self._connection.stubs().health(service, **self._call(timeout, metadata)))
-
-
-_Response = TypeVar("_Response")
-
-
-async def _response(call: Awaitable[_Response]) -> _Response:
-    """Wait for the answer of a call."""
-    try:
-        with raising_ours():
-            return await call
-    except asyncio.CancelledError:
-        if _being_cancelled():
-            raise
-        raise CallCancelledError("the client was closed while the call ran") from None
-
-
-def _being_cancelled() -> bool:
-    """Tell whether it is this task that is cancelled: grpc raises CancelledError also for a call that is."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+        return await response(self._connection.stubs().health(service, **self._call(timeout, metadata)))
 
 
 def _channel(options: ConnectionOptions) -> grpc.aio.Channel:

@@ -22,6 +22,7 @@ from execution_platform.v1 import catalog_pb2, chat_pb2, error_pb2
 
 __all__ = [
     "HEALTH_METHOD",
+    "CallArguments",
     "ClientBase",
     "HealthStatus",
     "Metadata",

@@ -8,6 +8,8 @@ ExecutionPlatformError
 |-- PermissionDeniedError        the caller may not do this
 |-- FailedPreconditionError      the platform lacks something, such as a provider's key
 |-- RateLimitedError             a rate limit or quota; see `retry_after`
+|   +-- BudgetExceededError      a budget has no room
+|-- ConflictError                it exists already, or was changed by somebody else
 |-- UnavailableError             provider or server overloaded, down, too slow or draining
 |   +-- StreamBrokenError        the answer broke off after output had been sent
 |-- UnsupportedError             the provider or the server has no such function
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOMAIN",
+    "BudgetExceededError",
     "CallCancelledError",
+    "ConflictError",
     "DeadlineExceededError",
     "ErrorFacts",
     "ExecutionPlatformError",
@@ -164,6 +168,14 @@ class RateLimitedError(ExecutionPlatformError):
     """A rate limit or quota, the platform's or the provider's."""
 
 
+class BudgetExceededError(RateLimitedError):
+    """A budget has no room for what the chat might cost; the message names it, and `retry_after` its next window."""
+
+
+class ConflictError(ExecutionPlatformError):
+    """Something of that name exists already, or was changed by somebody else since it was read."""
+
+
 class UnavailableError(ExecutionPlatformError):
     """The provider or the server is overloaded, down, too slow or draining."""
 
@@ -200,6 +212,7 @@ _BY_CODE: dict[grpc.StatusCode, type[ExecutionPlatformError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
     grpc.StatusCode.ABORTED: RequestInProgressError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
     grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
@@ -209,6 +222,12 @@ _BY_CODE: dict[grpc.StatusCode, type[ExecutionPlatformError]] = {
     grpc.StatusCode.UNIMPLEMENTED: UnsupportedError,
     grpc.StatusCode.CANCELLED: CallCancelledError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+}
+
+_BY_REASON: dict[str, type[ExecutionPlatformError]] = {
+    "STREAM_BROKEN": StreamBrokenError,
+    "BUDGET_EXCEEDED": BudgetExceededError,
+    "ETAG_MISMATCH": ConflictError,
 }
 
 _TRANSPORT = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
@@ -270,9 +289,7 @@ def raising_ours(partial: Fold | None = None) -> Iterator[None]:
 def _class_of(code: grpc.StatusCode, reason: str, *, ours: bool) -> type[ExecutionPlatformError]:
     if not ours and code in _TRANSPORT:
         return TransportError
-    if reason == "STREAM_BROKEN":
-        return StreamBrokenError
-    return _BY_CODE.get(code, InternalError)
+    return _BY_REASON.get(reason) or _BY_CODE.get(code, InternalError)
 
 
 def _facts(

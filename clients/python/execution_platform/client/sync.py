@@ -20,6 +20,7 @@ from execution_platform.client.base import (
     models_request,
     personas_request,
 )
+from execution_platform.client.costs import Costs
 from execution_platform.client.errors import ExecutionPlatformError, TransportError, error_from_rpc, raising_ours
 from execution_platform.client.fold import Fold
 from execution_platform.client.options import ConnectionOptions
@@ -145,10 +146,16 @@ class ExecutionPlatformClient(ClientBase[grpc.Channel]):
 
     Every call takes `timeout` in seconds, which stands for the client's own, and more `metadata`; every call raises
     ExecutionPlatformError, whose tree `execution_platform.client.errors` draws.
+
+    Attributes:
+        costs: the server's ledger.
     """
+
+    costs: Costs
 
     def _open(self, channel: grpc.Channel | None) -> None:
         self._connection = Connection(self.options, channel)
+        self.costs = Costs(self._connection.channel, self._call, self.chat_request)
 
     def __enter__(self) -> Self:
         """Return the client."""
