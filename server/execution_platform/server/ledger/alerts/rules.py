@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from execution_platform.server.ledger.alerts import wording
 from execution_platform.server.ledger.alerts.observer import Observer, Outage, Refusal, Seen, Window
@@ -174,8 +174,8 @@ class Rules:
             with connection.begin_nested():
                 known = [topic for topic in sorted(raised) if not self._outbox.put(connection, topic, raised[topic])]
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise
+            if not isinstance(error, DataError | IntegrityError | ProgrammingError):
+                raise  # the database is away, or another transaction was in the way: all of it is tried again
             self._logger.exception("alerts_not_written")
             return False
         except Exception:

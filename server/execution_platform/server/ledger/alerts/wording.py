@@ -12,7 +12,7 @@ from execution_platform.server.ledger.alerts.observer import Window
 from execution_platform.server.ledger.facts import Facts
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2
 
-__all__ = ["anomaly", "dearer", "dollars", "exceeded", "outage", "spend_rate", "threshold", "unpriced"]
+__all__ = ["anomaly", "dearer", "dollars", "exceeded", "message_of", "outage", "spend_rate", "threshold", "unpriced"]
 
 _NANOS: Final = 1_000_000_000
 
@@ -207,3 +207,11 @@ def _stamp(micros: int) -> Timestamp:
 
 def _money(nanos: int) -> common_pb2.Money:
     return common_pb2.Money(currency_code="USD", nanos=nanos)
+
+
+def message_of(alert: cost_pb2.Alert) -> str:
+    """Return the text that is sent for an alert. It ends with the alert's id: one that comes twice has the same."""
+    kind = cost_pb2.AlertKind.Name(alert.kind).removeprefix("ALERT_KIND_")
+    raised = alert.create_time.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    record = f"Record: {alert.record_id}\n" if alert.record_id else ""
+    return f"{alert.message}\n\n{record}Alert: {kind} {alert.id}, raised {raised}"

@@ -1,0 +1,151 @@
+"""How one alert is sent to one target: by apprise, in a thread of that target's own.
+
+What apprise 2.2 does, and what is made of it here:
+
+- Its services block. `Apprise.async_notify` runs them all in one pool of a few threads, which it never ends; a receiver
+  that answers a byte now and then holds a thread for ever, and a few of those would hold up everybody. So each target
+  has a thread of its own, which the end of the process does not wait for, and gets nothing else while that one hangs.
+- A service says True or False; why is only in its log, next to addresses with their tokens. That log is kept out of
+  everybody's sight; of what it says only the status and the kind of failure are taken.
+- `retry` and `optional` in an address count in `async_notify` only: here each try is one, and a failure is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from execution_platform.server.config.alert_addresses import service_of
+from execution_platform.server.ledger.alerts.wording import message_of
+from execution_platform.v1 import cost_pb2
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
+    from pydantic import SecretStr
+
+__all__ = ["AppriseSender", "Sender", "SendingError"]
+
+_STATUS = re.compile(r"\berror=(\d{3})\b")
+_FAILURES: Final = frozenset({cost_pb2.ALERT_KIND_BUDGET_EXCEEDED, cost_pb2.ALERT_KIND_LEDGER_OUTAGE})
+
+
+class SendingError(Exception):
+    """A target did not take an alert. Says why, without any address."""
+
+
+class Sender(Protocol):
+    """Sends alerts."""
+
+    async def send(self, name: str, url: SecretStr, alert: cost_pb2.Alert) -> None:
+        """Send an alert.
+
+        Args:
+            name: of the target.
+            url: its address.
+            alert: what to send.
+
+        Raises:
+            SendingError: it was not taken, or nobody knows.
+        """
+        ...
+
+
+class AppriseSender:
+    """Sends alerts by apprise.
+
+    Args:
+        patience: seconds after which a target counts as hanging.
+    """
+
+    def __init__(self, patience: float = 60.0) -> None:
+        self._patience = patience
+        self._services: dict[str, tuple[str, NotifyBase]] = {}
+        self._threads: dict[str, threading.Thread] = {}
+
+    async def send(self, name: str, url: SecretStr, alert: cost_pb2.Alert) -> None:
+        """Send an alert."""
+        running = self._threads.get(name)
+        if running is not None and running.is_alive():
+            raise SendingError("an earlier alert still hangs there")
+        service = self._service(name, url.get_secret_value())
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._threads[name] = thread = threading.Thread(
+            target=_deliver, args=(service, alert, _teller(ended)), name=f"alert-{name}", daemon=True
+        )
+        thread.start()
+        try:
+            async with asyncio.timeout(self._patience):
+                fault = await ended
+        except TimeoutError:
+            raise SendingError(f"no end of it within {self._patience:g} s") from None
+        if fault:
+            raise SendingError(fault)
+
+    def _service(self, name: str, url: str) -> NotifyBase:
+        """Return a target's service; kept, since it knows when it has to wait for its receiver's rate limit."""
+        known = self._services.get(name)
+        if known is not None and known[0] == url:
+            return known[1]
+        service = service_of(url)
+        if service is None:
+            raise SendingError("its address is wrong")
+        self._services[name] = url, service
+        return service
+
+
+def _teller(ended: asyncio.Future[str]) -> Callable[[str], None]:
+    """Return a function that ends a future from another thread, where anybody still waits for it."""
+    loop = ended.get_loop()
+
+    def end(fault: str) -> None:
+        if not ended.done():
+            ended.set_result(fault)
+
+    def tell(fault: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(end, fault)
+
+    return tell
+
+
+def _deliver(service: NotifyBase, alert: cost_pb2.Alert, tell: Callable[[str], None]) -> None:
+    """Send and tell what came of it: nothing, or why not. Runs in a thread."""
+    from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - only who has targets needs it
+
+    severity = NotifyType.FAILURE if alert.kind in _FAILURES else NotifyType.WARNING
+    heard = _Heard()
+    log = logging.getLogger("apprise")
+    log.addHandler(heard)
+    try:
+        taken = service.notify(
+            title=alert.title, body=message_of(alert), notify_type=severity, body_format=NotifyFormat.TEXT
+        )
+        tell("" if taken else heard.why)
+    except Exception as error:  # noqa: BLE001 - whatever a service raises is a failure to send
+        # Its text may hold the address.
+        tell(f"failed with {type(error).__name__}")
+    finally:
+        log.removeHandler(heard)
+
+
+class _Heard(logging.Handler):
+    """Takes from what a service logs in this thread why it failed, and nothing that could be secret."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._thread = threading.get_ident()
+        self.why = "it did not take it"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread != self._thread:
+            return
+        text = record.getMessage()
+        if status := _STATUS.search(text):
+            self.why = f"it answered {status[1]}"
+        elif "connection error" in text.lower():
+            self.why = "it could not be reached, or broke off"
