@@ -69,6 +69,12 @@ def count_everything(metrics: Metrics) -> None:
     metrics.not_closed([("openai", "m")])
     metrics.limited("persona", "concurrent")
     metrics.shared_state(available=True)
+    metrics.spent("reviewer", "openai", "m", nanos=5, tokens={"input": 7, "output": 0})
+    metrics.spent("reviewer", "openai", "m", nanos=None, tokens={})
+    metrics.budget_refused("before")
+    metrics.ledger_batch(3, 0.01)
+    metrics.ledger(available=True)
+    metrics.spooled(2)
     metrics.reload(ok=True)
 
 
@@ -265,5 +271,5 @@ def test_counters_end_as_prometheus_wants() -> None:
     """Every counter ends with _total, nothing else does, and times name their unit."""
     for each in INSTRUMENTS:
         assert each.prometheus_name.endswith("_total") == (each.kind is InstrumentKind.COUNTER)
-        assert each.kind is not InstrumentKind.HISTOGRAM or each.prometheus_name.endswith("_seconds")
+        assert each.prometheus_name.endswith("_seconds") == (each.unit == "s")
         assert re.fullmatch(r"ep_[a-z_]+", each.prometheus_name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +19,9 @@ __all__ = ["INSTRUMENTS", "Instrument", "InstrumentKind", "Metrics"]
 
 #: Bounds of the histograms of times, in seconds.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+#: Bounds of the histograms of amounts.
+_AMOUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
 class InstrumentKind(StrEnum):
@@ -62,6 +65,10 @@ def _gauge(name: str, description: str, *labels: str, unit: str = "") -> Instrum
     return Instrument(name, InstrumentKind.GAUGE, description, labels, unit)
 
 
+def _amounts(name: str, description: str) -> Instrument:
+    return Instrument(name, InstrumentKind.HISTOGRAM, description)
+
+
 def _seconds(name: str, description: str, *labels: str) -> Instrument:
     return Instrument(name, InstrumentKind.HISTOGRAM, description, labels, "s")
 
@@ -97,6 +104,25 @@ _RELOAD_TIME = _gauge(
     "ep.configuration.read.time", "When the configuration in force was read, since the epoch.", unit="s"
 )
 
+_COST = _counter(
+    "ep.cost.nanos",
+    "What attempts cost, in 1e-9 US dollars, as far as prices are known.",
+    "provider",
+    "model",
+    "persona",
+)
+_TOKENS = _counter("ep.tokens", "Tokens of attempts, by kind.", "provider", "model", "persona", "kind")
+_UNPRICED = _counter("ep.attempts.unpriced", "Attempts whose price is not known.", "provider", "model")
+_BUDGET_REFUSALS = _counter(
+    "ep.budget.refusals", "Attempts that no budget had room for, and answers that one ended.", "when"
+)
+_BATCH_SIZE = _amounts(
+    "ep.ledger.batch.size", "What one transaction of the ledger did: reservations, records and such."
+)
+_BATCH_SECONDS = _seconds("ep.ledger.batch.duration", "Time of a transaction of the ledger.")
+_LEDGER = _gauge("ep.ledger.available", "Whether the ledger's database answers: 1 or 0.")
+_SPOOLED = _gauge("ep.ledger.spooled", "Records that wait in the spool for the database.")
+
 #: All of them, in the order in which the documentation lists them.
 INSTRUMENTS = (
     _CHATS,
@@ -114,6 +140,14 @@ INSTRUMENTS = (
     _OPEN_CIRCUITS,
     _LIMITED,
     _SHARED_STATE,
+    _COST,
+    _TOKENS,
+    _UNPRICED,
+    _BUDGET_REFUSALS,
+    _BATCH_SIZE,
+    _BATCH_SECONDS,
+    _LEDGER,
+    _SPOOLED,
     _RELOADS,
     _RELOAD_OK,
     _RELOAD_TIME,
@@ -157,6 +191,14 @@ class Metrics:
         self._ever_open: set[tuple[str, str]] = set()
         self._limited = make.counter(_LIMITED)
         self._shared_state = make.gauge(_SHARED_STATE)
+        self._cost = make.counter(_COST)
+        self._tokens = make.counter(_TOKENS)
+        self._unpriced = make.counter(_UNPRICED)
+        self._budget_refusals = make.counter(_BUDGET_REFUSALS)
+        self._batch_size = make.histogram(_BATCH_SIZE)
+        self._batch_seconds = make.histogram(_BATCH_SECONDS)
+        self._ledger = make.gauge(_LEDGER)
+        self._spooled = make.gauge(_SPOOLED)
         self._reloads = make.counter(_RELOADS)
         self._reload_ok = make.gauge(_RELOAD_OK)
         self._reload_time = make.gauge(_RELOAD_TIME)
@@ -228,6 +270,35 @@ class Metrics:
         """Tell whether the state that replicas share can be reached."""
         self._shared_state.set(int(available))
 
+    def spent(self, persona: str, provider: str, model: str, *, nanos: int | None, tokens: Mapping[str, int]) -> None:
+        """Count what an attempt cost in 1e-9 US dollars, None where no price is known, and its tokens by kind."""
+        who = {"provider": provider, "model": self._model_label(provider, model)}
+        whose = {**who, "persona": self._persona_label(persona)}
+        if nanos is None:
+            self._unpriced.add(1, who)
+        elif nanos > 0:
+            self._cost.add(nanos, whose)
+        for kind, quantity in tokens.items():
+            if quantity:
+                self._tokens.add(quantity, {**whose, "kind": kind})
+
+    def budget_refused(self, when: str) -> None:
+        """Count an attempt that no budget had room for (before), or an answer that one ended (running)."""
+        self._budget_refusals.add(1, {"when": when})
+
+    def ledger_batch(self, size: int, seconds: float) -> None:
+        """Count a transaction of the ledger: how much it did, and how long it took."""
+        self._batch_size.record(size)
+        self._batch_seconds.record(seconds)
+
+    def ledger(self, *, available: bool) -> None:
+        """Tell whether the ledger's database can be reached."""
+        self._ledger.set(int(available))
+
+    def spooled(self, records: int) -> None:
+        """Tell how many records wait in the spool."""
+        self._spooled.set(records)
+
     def reload(self, *, ok: bool) -> None:
         """Count a read of the configuration while the server runs."""
         self._reloads.add(1, {"result": "ok" if ok else "refused"})
@@ -258,5 +329,5 @@ class _Maker:
             instrument.name,
             instrument.unit,
             instrument.description,
-            explicit_bucket_boundaries_advisory=_SECONDS,
+            explicit_bucket_boundaries_advisory=_SECONDS if instrument.unit == "s" else _AMOUNTS,
         )

@@ -63,6 +63,9 @@ _CODES: dict[error_pb2.ErrorReason.ValueType, grpc.StatusCode] = {
     error_pb2.ERROR_REASON_LEDGER_OFF: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
+#: Limits of our own.
+_OURS = frozenset({error_pb2.ERROR_REASON_RATE_LIMITED, error_pb2.ERROR_REASON_BUDGET_EXCEEDED})
+
 _WITH_RETRY_INFO = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
 
 
@@ -157,7 +160,7 @@ def _details(
     if request_id:
         parts.append(error_details_pb2.RequestInfo(request_id=request_id))
     # What is larger than a limit of ours never passes: no wait helps.
-    if code in _WITH_RETRY_INFO and (detail.retryable or detail.reason != error_pb2.ERROR_REASON_RATE_LIMITED):
+    if code in _WITH_RETRY_INFO and (detail.retryable or detail.reason not in _OURS):
         parts.append(_retry_info(detail))
     special = _special(detail, code, reason, subject or _subject(detail))
     if special is not None:

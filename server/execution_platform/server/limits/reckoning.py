@@ -12,7 +12,7 @@ from execution_platform.server.routing.prompt_size import prompt_tokens
 from execution_platform.server.routing.rates import PROMPT
 from execution_platform.v1 import chat_pb2, usage_pb2
 
-__all__ = ["Streamed", "reckoned", "tokens_in"]
+__all__ = ["Streamed", "reckoned", "tokens_in", "tokens_of"]
 
 _BYTES_A_TOKEN = 4
 
@@ -26,6 +26,11 @@ _ANSWER = frozenset({"text", "refusal", "arguments_json", "arguments_text", "str
 def tokens_in(size: int) -> int:
     """Return about how many tokens so many bytes of text are, rounded up."""
     return -(-size // _BYTES_A_TOKEN)
+
+
+def tokens_of(usage: usage_pb2.Usage) -> int:
+    """Return all tokens of a usage, prompt and answer."""
+    return sum(item.quantity for item in usage.items if item.unit == usage_pb2.USAGE_UNIT_TOKEN)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from execution_platform.server.limits.reckoning import reckoned
@@ -14,8 +15,17 @@ __all__ = ["KnowsCosts", "account", "known_so_far"]
 class KnowsCosts(Protocol):
     """Knows what usages cost."""
 
-    def cost(self, provider: str, model: str, request: chat_pb2.ChatRequest, usage: usage_pb2.Usage) -> usage_pb2.Cost:
-        """Return what a usage costs."""
+    def cost(
+        self,
+        provider: str,
+        model: str,
+        request: chat_pb2.ChatRequest,
+        usage: usage_pb2.Usage,
+        *,
+        served: str = "",
+        at: datetime | None = None,
+    ) -> usage_pb2.Cost:
+        """Return what a usage costs: with the model that really answered, where that is told, and at a time."""
         ...
 
 
@@ -49,7 +59,8 @@ def known_so_far(
     whole = entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED and not entry.cut
     usage = reckoned(request, entry.usage, entry.streamed, whole=whole)
     leg = entry.leg
-    return usage, prices.cost(leg.provider, leg.model, request, usage or entry.usage)
+    asked, served = usage or entry.usage, entry.served_model
+    return usage, prices.cost(leg.provider, leg.model, request, asked, served=served, at=entry.arrived)
 
 
 def _used_anything(entry: Entry) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.spi import Call, Events
-from execution_platform.server.errors import NoHealthyRouteError
+from execution_platform.server.errors import BudgetExceededError, NoHealthyRouteError
 from execution_platform.server.routing.plan import Leg
 
 __all__ = ["Fallback", "Route", "Steps"]
@@ -45,7 +45,7 @@ class Steps:
         """Return the failure that tells most.
 
         Of those that were asked the last that may pass, since then the chat may succeed later; else the last. Where
-        nobody was asked, that nobody can be; but what is wrong, where that does not pass.
+        nobody was asked, that nobody can be; but what is wrong, where that does not pass, and which budget has no room.
         """
         failures = self._failures
         asked = [error for error in failures if error.asked]
@@ -53,6 +53,8 @@ class Steps:
             return next((error for error in reversed(asked) if error.retryable), asked[-1])
         if len(failures) == 1 or not any(error.retryable for error in failures):
             return failures[0]
+        if all(isinstance(error, BudgetExceededError) for error in failures):
+            return failures[-1]  # which budget it is tells more than that nobody can be asked
         waits = [error.retry_after for error in failures if error.retry_after is not None]
         told = "; ".join(f"{error.provider}/{error.model}: {error.message}" for error in failures)
         return NoHealthyRouteError(

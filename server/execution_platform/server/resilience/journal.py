@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf import duration_pb2
 
@@ -44,6 +45,7 @@ class Entry:
         reached: its provider's adapter was called, rather than only waited for.
         lease: what it holds of budgets; None: nothing.
         served_model: the model that really answers, where the provider told.
+        arrived: when its chat did, whose prices hold for all of it; None: nobody keeps account, now is near enough.
         finish_reason: how its answer ended; UNSPECIFIED: it has not.
     """
 
@@ -62,6 +64,7 @@ class Entry:
     reached: bool = False
     lease: Lease | None = None
     served_model: str = ""
+    arrived: datetime | None = None
     finish_reason: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
 
     @property
@@ -89,6 +92,7 @@ class Entry:
             outcome=self.outcome,
             cause=self.cause,
             latency=duration(until - self.began),
+            served_model=self.served_model,
         )
         if self.error is not None:
             attempt.error.CopyFrom(error_detail(self.error, self.leg.provider, self.leg.model))
@@ -127,6 +131,8 @@ class Journal:
     def begin(self, leg: Leg, cause: chat_pb2.AttemptCause.ValueType) -> Entry:
         """Note that an attempt begins."""
         entry = Entry(leg, cause if self.entries else chat_pb2.ATTEMPT_CAUSE_FIRST)
+        if self.facts is not None:
+            entry.arrived = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.facts.started)
         self.entries.append(entry)
         if self.answering is not None and self.answering.ended is not None:
             self.answering = None

@@ -11,6 +11,7 @@ from execution_platform.adapters.spi import Adapter
 from execution_platform.server.config.personas import MidStream
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
+from execution_platform.server.resilience.budgeted import Budgeted, Budgeting
 from execution_platform.server.resilience.circuits import Breaking, Circuits
 from execution_platform.server.resilience.fallback import Fallback, Route, Steps
 from execution_platform.server.resilience.hedging import Hedged
@@ -43,8 +44,8 @@ class Routes:
 
     Outermost first: Resuming (after output, if asked for) > Fallback (the next model) > Hedged (the first two of them
     side by side, if asked for) > Retrying (the same again) > Recorded (one attempt, in the journal) > Breaking
-    (circuit) > Throttled (what the provider says of its limits) > Limited (our limits of it) > Patient (timeouts) >
-    Held (back until the first output) > the provider's adapter.
+    (circuit) > Throttled (what the provider says of its limits) > Limited (our limits of it) > Budgeted (what may be
+    spent) > Patient (timeouts) > Held (back until the first output) > the provider's adapter.
     """
 
     providers: Providers
@@ -54,6 +55,7 @@ class Routes:
     limits: Limits
     metrics: Metrics
     logger: Logger
+    budgeting: Budgeting | None = None
 
     def build(self, plan: Plan, journal: Journal, deadline: float) -> Route:
         """Return the route of a plan.
@@ -103,14 +105,16 @@ class Routes:
         cause: chat_pb2.AttemptCause.ValueType,
         after: AdapterError | None = None,
     ) -> Route:
-        recorded = Recorded(leg, partial(self._stack, plan, leg, alone), journal, deadline, self)
+        recorded = Recorded(leg, partial(self._stack, plan, leg, alone, journal), journal, deadline, self)
         recorded.cause = cause
         return Retrying(recorded, plan.retries, self.budgets.of(leg.provider), deadline, alone=alone, after=after)
 
-    def _stack(self, plan: Plan, leg: Leg, alone: Callable[[], bool], entry: Entry) -> Adapter:
+    def _stack(self, plan: Plan, leg: Leg, alone: Callable[[], bool], journal: Journal, entry: Entry) -> Adapter:
         adapter: Adapter = Held(self.providers.adapter(leg.provider), entry)
         if plan.first_token is not None or plan.idle is not None:
             adapter = Patient(adapter, plan.first_token, plan.idle)
+        if self.budgeting is not None and self.budgeting.touches(journal, entry):
+            adapter = Budgeted(adapter, journal, entry, self.budgeting)
         scope = self.limits.scopes.of_provider(leg.provider)
         if scope.limited:
             adapter = Limited(adapter, scope, entry, self.limits.limiter, self.limits.estimates)
