@@ -24,6 +24,7 @@ from execution_platform.client.cli_connection import (
     described,
     reporting_errors,
 )
+from execution_platform.client.cli_costs import costs_group
 from execution_platform.client.cli_interrupts import interruptible
 from execution_platform.client.cli_routes import personas_group, route_group
 from execution_platform.client.cli_terminal import Terminal
@@ -81,6 +82,7 @@ def build_app(personas: typer.Typer | None = None) -> typer.Typer:
     app.command("providers", help=described(providers, _PROVIDERS_EXAMPLES))(providers)
     app.add_typer(personas_group() if personas is None else personas)
     app.add_typer(route_group())
+    app.add_typer(costs_group())
     app.command("health", help=described(health, _HEALTH_EXAMPLES))(health)
     app.command("version")(version)
     return app

@@ -165,13 +165,17 @@ def _quantities(usage: usage_pb2.Usage) -> list[str]:
     return (said if usage.items else []) + [f"{item.quantity} {item.tool or 'tool calls'}" for item in calls]
 
 
+#: How well a sum is known. Of a chat without a price some parts may have one.
+_ABOUT = {usage_pb2.COST_STATUS_ESTIMATED: "about ", usage_pb2.COST_STATUS_UNPRICED: "at least "}
+
+
 def _costs(cost: usage_pb2.Cost) -> str:
     if not cost.lines:
         return "cost not known"
     sums: dict[str, int] = {}
     for line in cost.lines:
         sums[line.amount.currency_code] = sums.get(line.amount.currency_code, 0) + line.amount.nanos
-    about = "about " if cost.status == usage_pb2.COST_STATUS_ESTIMATED else ""
+    about = _ABOUT.get(cost.status, "")
     return about + " + ".join(f"{currency} {amount(nanos)}" for currency, nanos in sums.items())
 
 
