@@ -1441,6 +1441,7 @@ class Attempt(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    SERVED_MODEL_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Provider."""
     model: _builtins.str
@@ -1451,6 +1452,8 @@ class Attempt(_message.Message):
     """Why there was this attempt."""
     region: _builtins.str
     """Region that the server's configuration names for the provider. Empty: none."""
+    served_model: _builtins.str
+    """Model that really answered, in the provider's word; its price counts. Empty: not told."""
     @_builtins.property
     def error(self) -> _error_pb2.ErrorDetail:
         """Why it failed. Absent unless FAILED or SKIPPED."""
@@ -1479,10 +1482,11 @@ class Attempt(_message.Message):
         cause: Global___AttemptCause.ValueType = ...,
         cost: _usage_pb2.Cost | None = ...,
         region: _builtins.str = ...,
+        served_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "error", b"error", "latency", b"latency", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "cost", b"cost", "error", b"error", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "region", b"region", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "cost", b"cost", "error", b"error", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "region", b"region", "served_model", b"served_model", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

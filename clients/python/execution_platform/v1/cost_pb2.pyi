@@ -1601,19 +1601,22 @@ class ModelPrice(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Provider."""
     model: _builtins.str
-    """Model, in the provider's word."""
+    """Model, in the provider's word. With "*" for anything: a pattern of the configuration."""
     source: _usage_pb2.CostSource.ValueType
     """Who says so."""
     version: _builtins.str
     """What a record pins: "genai-prices 0.2.3", or the version that the configuration gives."""
     service_tier: _builtins.str
-    """A seller's tier that they are for, such as "batch" or "priority". Empty: the ordinary one."""
+    """A seller's tier or speed that they are for, such as "batch" or "priority". Empty: the ordinary one."""
+    region: _builtins.str
+    """Region that they are for, in the provider's word. Empty: wherever no other price is told."""
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceComponent]:
-        """Each price."""
+        """Each price. What has none of its own costs what the whole costs that it is a part of."""
 
     @_builtins.property
     def effective_time(self) -> _common_pb2.TimeRange:
@@ -1629,10 +1632,11 @@ class ModelPrice(_message.Message):
         version: _builtins.str = ...,
         effective_time: _common_pb2.TimeRange | None = ...,
         service_tier: _builtins.str = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "effective_time", b"effective_time", "model", b"model", "provider", b"provider", "service_tier", b"service_tier", "source", b"source", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "effective_time", b"effective_time", "model", b"model", "provider", b"provider", "region", b"region", "service_tier", b"service_tier", "source", b"source", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -271,12 +271,12 @@ class Cost(_message.Message):
     status: Global___CostStatus.ValueType
     """How well it is known."""
     price_version: _builtins.str
-    """Which prices were taken, for example "genai-prices 0.2.3" or "configuration". Empty: the provider said what
-    it costs, or nobody knows.
+    """Which prices were taken: "genai-prices 0.2.3", or the version that the configuration gives; several with ", "
+    between them. Empty: the provider said what it costs, or nobody knows.
     """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostLine]:
-        """The parts. Empty when UNPRICED."""
+        """The parts. When UNPRICED those whose price is known, for some of what was used; they are not the whole."""
 
     def __init__(
         self,

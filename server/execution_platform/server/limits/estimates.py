@@ -7,6 +7,7 @@ anyway once the provider has told what it counted.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -35,8 +36,10 @@ class PriceList(Protocol):
         """Return what so many tokens would cost in US dollars; None: no price is known."""
         ...
 
-    def cost(self, provider: str, model: str, usage: usage_pb2.Usage) -> usage_pb2.Cost:
-        """Return what a usage costs."""
+    def cost(
+        self, provider: str, model: str, usage: usage_pb2.Usage, *, served: str = "", at: datetime | None = None
+    ) -> usage_pb2.Cost:
+        """Return what a usage costs: with the model that really answered, where that is told, and at a time."""
         ...
 
 
@@ -77,14 +80,32 @@ class Estimates:
         tokens = sum(item.quantity for item in usage.items if item.unit == usage_pb2.USAGE_UNIT_TOKEN)
         return Reservation(tokens, sum(line.amount.nanos for line in cost.lines))
 
-    def cost(self, provider: str, model: str, request: chat_pb2.ChatRequest, usage: usage_pb2.Usage) -> usage_pb2.Cost:
-        """Return what an attempt costs by what its provider told; where that is nothing, what its prompt costs."""
+    def cost(
+        self,
+        provider: str,
+        model: str,
+        request: chat_pb2.ChatRequest,
+        usage: usage_pb2.Usage,
+        *,
+        served: str = "",
+        at: datetime | None = None,
+    ) -> usage_pb2.Cost:
+        """Return what an attempt costs by what its provider told; where that is nothing, what its prompt costs.
+
+        Args:
+            provider: who was asked.
+            model: the model that was asked for.
+            request: what it was asked.
+            usage: what the provider told.
+            served: the model that really answered; empty: not told.
+            at: when the chat arrived, whose prices hold; None: now.
+        """
         if not usage.items:
             item = usage_pb2.UsageItem(
                 kind=usage_pb2.USAGE_KIND_INPUT, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=prompt_tokens(request)
             )
             usage = usage_pb2.Usage(items=[item])
-        return self._prices.cost(provider, model, usage)
+        return self._prices.cost(provider, model, usage, served=served, at=at)
 
     def learn(self, provider: str, model: str, usage: usage_pb2.Usage) -> None:
         """Remember how long an answer was."""
