@@ -105,6 +105,10 @@ class Planner:
         """Return whom a persona names as ``provider/model``, in order. Raises PersonaNotFoundError."""
         return [each.name for each in named_by(self.persona(name), self._router, self._providers)]
 
+    def facts(self, provider: str, model: str) -> Facts:
+        """Return what is known of a model. Raises ProviderNotFoundError."""
+        return self._known_now().facts(self._providers, provider, model)
+
     def _made(self, request: chat_pb2.ChatRequest, request_id: str) -> Plan:
         known = self._known_now()
         persona = known.persona(request.persona)
