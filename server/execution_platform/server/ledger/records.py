@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, select, tuple_
 
 from execution_platform.adapters.errors import InvalidRequestError, NotFoundError
+from execution_platform.server.ledger.entries import micros_of
 from execution_platform.server.ledger.filters import Selection
 from execution_platform.server.ledger.tables import usage_entries, usage_records
 from execution_platform.v1 import common_pb2, cost_pb2, usage_pb2
@@ -163,14 +164,12 @@ def _status(
     ids = [record.id, *(correction.id for correction in corrections)]
     columns = usage_entries.c
     # All of them began when the record did, which is what their entries are found by.
-    began = record.start_time.ToMicroseconds()
+    began = micros_of(record.start_time)
     unpriced = connection.scalars(
         select(columns.unpriced).where(columns.started_at == began, columns.record_id.in_(ids))
     )
     if sum(unpriced) > 0:
         return usage_pb2.COST_STATUS_UNPRICED
-    told = {
-        cost.status for cost in (*(attempt.cost for attempt in record.attempts), *(each.cost for each in corrections))
-    }
-    estimated = usage_pb2.COST_STATUS_ESTIMATED in told
+    costs = [*(attempt.cost for attempt in record.attempts), *(correction.cost for correction in corrections)]
+    estimated = any(cost.status == usage_pb2.COST_STATUS_ESTIMATED for cost in costs)
     return usage_pb2.COST_STATUS_ESTIMATED if estimated else usage_pb2.COST_STATUS_EXACT
