@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
@@ -44,16 +44,18 @@ class Found:
     Attributes:
         model: its entry.
         is_its_own: it is the seller's own entry, rather than that of the model's maker.
+        daily: its prices differ by the time of day.
     """
 
     model: ModelInfo
     is_its_own: bool
+    daily: bool
 
     def phase(self, at: datetime) -> object:
         """Return what is equal for times that have the same prices, for all tiers."""
-        variants = self.model.price_variants or ()
-        active = tuple([each.constraint is None or each.constraint.active(at) for each in variants])
-        return id(self.model.get_prices(at)), active
+        day = at.astimezone(UTC).toordinal()
+        # All other prices begin with a day.
+        return (day, id(self.model.get_prices(at))) if self.daily else day
 
     def prices(self, at: datetime, words: Sequence[str] = ()) -> ModelPrice | None:
         """Return the prices at a time; None: none are known for a tier or speed.
@@ -102,10 +104,20 @@ class PriceList:
             return None
         everybody = list(self._providers.values())
         found = [theirs.find_model(name, all_providers=everybody) for name in names]
-        all_found = [Found(each, any(each is own for own in theirs.models)) for each in found if each is not None]
+        all_found = [
+            Found(each, any(each is own for own in theirs.models), _is_daily(each))
+            for each in found
+            if each is not None
+        ]
         return next((each for each in all_found if each.is_its_own), all_found[0] if all_found else None)
 
     def models(self, provider: str) -> Sequence[ModelInfo]:
         """Return the models that a provider itself sells, as the list has them; none: it is not on the list."""
         theirs = self._providers.get(_THEIR_NAMES.get(provider, ""))
         return () if theirs is None else theirs.models
+
+
+def _is_daily(model: ModelInfo) -> bool:
+    prices = model.prices if isinstance(model.prices, list) else []
+    constraints = [each.constraint for each in (*prices, *(model.price_variants or ()))]
+    return any(each is not None and not hasattr(each, "start_date") for each in constraints)

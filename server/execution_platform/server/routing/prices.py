@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from execution_platform.server.config.personas import ModelFacts, PlatformConfiguration
 from execution_platform.server.config.prices import PriceSettings
@@ -55,7 +55,7 @@ class Prices:
 
     def estimate(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
         """Return what so many tokens would cost in US dollars, without caches; None: no price is known."""
-        rates = self._rates(_Asked(provider, model), self._now())
+        rates = self._pricing(_Asked(provider, model), self._now()).rates
         try:
             asked = rates.of_tokens(usage_pb2.USAGE_KIND_INPUT, input_tokens)
             answered = rates.of_tokens(usage_pb2.USAGE_KIND_OUTPUT, input_tokens)
@@ -79,31 +79,24 @@ class Prices:
             ESTIMATED, or UNPRICED where the price of any part is not known. Its lines are what is known.
         """
         at = at or self._now()
-        lines: list[usage_pb2.CostLine] = []
-        versions: dict[str, None] = {}
+        cost = usage_pb2.Cost()
+        versions: set[str] = set()
         unknown = not usage.items
         tier, speed, region = _ordinary(_tier(usage.service_tier)), _ordinary(usage.speed.lower()), usage.region.lower()
         for other in dict.fromkeys([item.model for item in usage.items]):
-            asked = _Asked(provider, other or model, "" if other else served, tier, speed, region)
-            rates = self._rates(asked, at)
+            asked = (provider, other or model, "" if other else served, tier, speed, region)
+            pricing = self._pricing(_Asked(*asked), at)
             items = [item for item in usage.items if item.model == other]
-            for rate, item in _priced(rates, items, with_fee=not other):
-                try:
-                    if rate is None:
-                        raise UnknownPriceError
-                    lines.append(_line(rate, 1 if item is None else item.quantity, item))
-                except UnknownPriceError:
+            for priced, quantity in pricing.of(items, with_fee=not other):
+                if priced is None or not priced.add_to(cost, quantity):
                     unknown = True
                 else:
-                    versions[rate.version or self._list.version] = None
-        listed = versions.keys() & {self._list.version}
-        return usage_pb2.Cost(
-            status=usage_pb2.COST_STATUS_UNPRICED if unknown else usage_pb2.COST_STATUS_ESTIMATED,
-            lines=lines,
-            price_version=", ".join([*sorted(versions.keys() - listed), *listed]),
-        )
+                    versions.add(priced.rate.version or self._list.version)
+        cost.status = usage_pb2.COST_STATUS_UNPRICED if unknown else usage_pb2.COST_STATUS_ESTIMATED
+        cost.price_version = ", ".join(sorted(versions, key=lambda version: (version == self._list.version, version)))
+        return cost
 
-    def _rates(self, asked: _Asked, at: datetime) -> Rates:
+    def _pricing(self, asked: _Asked, at: datetime) -> _Pricing:
         """Return the prices of a model at a time."""
         configuration = self._configuration()
         if configuration is not self._known.configuration:
@@ -116,12 +109,12 @@ class Prices:
             self._known.models[asked] = known
         entry = entry_at(known.entries, at) if known.entries else None
         key = (id(entry), None if known.found is None else known.found.phase(at))
-        rates = known.rates.get(key)
-        if rates is None:
-            if len(known.rates) >= _REMEMBERED:
-                known.rates.clear()
-            rates = known.rates[key] = self._made(asked, known, entry, at)
-        return rates
+        pricing = known.pricings.get(key)
+        if pricing is None:
+            if len(known.pricings) >= _REMEMBERED:
+                known.pricings.clear()
+            pricing = known.pricings[key] = _Pricing(self._rates(asked, known, entry, at))
+        return pricing
 
     def _look_up(self, configuration: PlatformConfiguration, asked: _Asked) -> _Model:
         names = list(filter(None, (asked.model, asked.served)))
@@ -131,7 +124,7 @@ class Prices:
             entries_of(configuration, asked.provider, *names), facts, self._list.find(asked.provider, names[::-1])
         )
 
-    def _made(self, asked: _Asked, known: _Model, entry: PriceSettings | None, at: datetime) -> Rates:
+    def _rates(self, asked: _Asked, known: _Model, entry: PriceSettings | None, at: datetime) -> Rates:
         words = asked.words()
         declared = None if entry is None else declared_of(entry, words, asked.region)
         all_declared = tuple(filter(None, (declared, facts_declared(known.facts))))
@@ -144,8 +137,7 @@ class Prices:
         return Rates(asked.provider, listed, all_declared, factor or Decimal(1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """What a price depends on, besides the time."""
 
     provider: str
@@ -167,7 +159,7 @@ class _Model:
     entries: tuple[PriceSettings, ...]
     facts: ModelFacts | None
     found: Found | None
-    rates: dict[object, Rates] = field(default_factory=dict)
+    pricings: dict[object, _Pricing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,26 +170,68 @@ class _Known:
     models: dict[_Asked, _Model] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """A price, and the line that it makes: filling a copy in takes a fifth of the time that making one does."""
+
+    rate: Rate
+    line: usage_pb2.CostLine
+
+    def add_to(self, cost: usage_pb2.Cost, quantity: int) -> bool:
+        """Add a line for so many. Returns whether it can be told at all."""
+        try:
+            nanos = self.rate.amount(quantity)
+        except UnknownPriceError:
+            return False
+        line = cost.lines.add()
+        line.CopyFrom(self.line)
+        line.amount.nanos = nanos
+        line.quantity = quantity
+        if line.HasField("item"):
+            line.item.quantity = quantity
+        return True
+
+
+@dataclass(slots=True)
+class _Pricing:
+    """The prices of one model at a time, and the lines that they make as far as they were asked for."""
+
+    rates: Rates
+    lines: dict[object, _Priced | None] = field(default_factory=dict)
+
+    def of(self, items: list[usage_pb2.UsageItem], *, with_fee: bool) -> Iterator[tuple[_Priced | None, int]]:
+        """Yield the price of each item of a model, None: it has none; then the fee of a request, if there is one."""
+        prompt = sum(
+            [item.quantity for item in items if item.kind in PROMPT and item.unit == usage_pb2.USAGE_UNIT_TOKEN]
+        )
+        band = self.rates.band(prompt)
+        for item in items:
+            key = (item.kind, item.modality, item.cache_ttl.seconds, item.tool, item.unit, item.model, band)
+            if key not in self.lines:
+                if len(self.lines) >= _REMEMBERED:
+                    self.lines.clear()
+                self.lines[key] = self._priced(item, prompt)
+            yield self.lines[key], item.quantity
+        if with_fee:
+            if None not in self.lines:
+                fee = self.rates.of_request()
+                self.lines[None] = None if fee is None else _Priced(fee, _line(fee, None))
+            if self.lines[None] is not None:
+                yield self.lines[None], 1
+
+    def _priced(self, item: usage_pb2.UsageItem, prompt: int) -> _Priced | None:
+        try:
+            rate = self.rates.of_item(item, prompt)
+        except UnknownPriceError:
+            return None
+        return _Priced(rate, _line(rate, item))
+
+
 def _region_factor(asked: _Asked, declared: Declared | None) -> Decimal | None:
     """Return what a region makes of the list's prices; None: nobody knows."""
     if asked.provider != "anthropic" or (declared is not None and declared.says_region):
         return Decimal(1)
     return _REGIONS.get(asked.region)
-
-
-def _priced(
-    rates: Rates, items: list[usage_pb2.UsageItem], *, with_fee: bool
-) -> Iterator[tuple[Rate | None, usage_pb2.UsageItem | None]]:
-    """Yield each item of a model with its price, None: it has none; then the fee of the request, if there is one."""
-    prompt = sum([item.quantity for item in items if item.kind in PROMPT and item.unit == usage_pb2.USAGE_UNIT_TOKEN])
-    for item in items:
-        try:
-            yield rates.of_item(item, prompt), item
-        except UnknownPriceError:
-            yield None, item
-    fee = rates.of_request() if with_fee else None
-    if fee is not None:
-        yield fee, None
 
 
 def _ordinary(word: str) -> str:
@@ -219,13 +253,12 @@ def _description(item: usage_pb2.UsageItem) -> str:
     return " ".join([*words, *filter(None, (item.tool, item.model))])
 
 
-def _line(rate: Rate, quantity: int, item: usage_pb2.UsageItem | None) -> usage_pb2.CostLine:
-    """Return the line of an item, or of a request. Raises UnknownPriceError where it is too much."""
+def _line(rate: Rate, item: usage_pb2.UsageItem | None) -> usage_pb2.CostLine:
+    """Return the line of an item, or of a request, without amount and quantity."""
     return usage_pb2.CostLine(
-        amount=common_pb2.Money(currency_code="USD", nanos=rate.amount(quantity)),
+        amount=common_pb2.Money(currency_code="USD"),
         source=usage_pb2.COST_SOURCE_CONFIGURATION if rate.version else usage_pb2.COST_SOURCE_LIST_PRICE,
         description="request" if item is None else _description(item),
-        quantity=quantity,
         price=rate.price(),
         per_quantity=rate.per,
         item=item,

@@ -56,9 +56,6 @@ _MODALITIES: Final = {
     content_pb2.MODALITY_DOCUMENT: "image",
 }
 
-#: Prices that are remembered. Providers may tell any lifetime of a cache entry, so there has to be an end.
-_REMEMBERED: Final = 256
-
 _MILLION: Final = 1_000_000
 _THOUSAND: Final = 1_000
 _NANO_DIGITS: Final = 9
@@ -133,7 +130,6 @@ class Rates:
     declared: tuple[Declared, ...] = ()
     factor: Decimal = Decimal(1)
     _edges: tuple[int, ...] = field(default=(), init=False, repr=False)
-    _found: dict[tuple[int, int, int, int], Rate] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Note where tiers begin: between two of them all prompts have the same prices."""
@@ -142,6 +138,10 @@ class Rates:
             band for name in ({} if self.listed is None else vars(self.listed)) for band in bands_of(self.listed, name)
         ]
         self._edges = tuple(sorted({above for above, _ in bands}))
+
+    def band(self, prompt_tokens: int) -> int:
+        """Return what is equal for prompts that have the same prices."""
+        return bisect_left(self._edges, prompt_tokens)
 
     def of_item(self, item: usage_pb2.UsageItem, prompt_tokens: int) -> Rate:
         """Return the price of a usage item.
@@ -185,29 +185,6 @@ class Rates:
         Raises:
             UnknownPriceError: none is known.
         """
-        key = (kind, bisect_left(self._edges, prompt_tokens), modality, ttl)
-        found = self._found.get(key)
-        if found is None:
-            found = self._of_tokens(kind, prompt_tokens, modality, ttl)
-            if len(self._found) < _REMEMBERED:
-                self._found[key] = found
-        return found
-
-    def of_request(self) -> Rate | None:
-        """Return what each request costs beside what it uses; None: nothing."""
-        for declared in self.declared:
-            if declared.request is not None:
-                return Rate.of_dollars(declared.request, 1, declared.version)
-        price = self._listed("requests_kcount", 0)
-        return None if price is None else Rate.of_dollars(price, _THOUSAND)
-
-    def _of_tokens(
-        self,
-        kind: usage_pb2.UsageKind.ValueType,
-        prompt_tokens: int,
-        modality: content_pb2.Modality.ValueType,
-        ttl: int,
-    ) -> Rate:
         names = list(_names(kind, _MODALITIES.get(modality, ""), ttl))
         if modality == content_pb2.MODALITY_AUDIO and self.provider in _DEAR_AUDIO:
             names = [name for name in names if "audio" in name]
@@ -220,6 +197,14 @@ class Rates:
             if price is not None:
                 return Rate.of_dollars(price * self.factor, _MILLION)
         raise UnknownPriceError
+
+    def of_request(self) -> Rate | None:
+        """Return what each request costs beside what it uses; None: nothing."""
+        for declared in self.declared:
+            if declared.request is not None:
+                return Rate.of_dollars(declared.request, 1, declared.version)
+        price = self._listed("requests_kcount", 0)
+        return None if price is None else Rate.of_dollars(price, _THOUSAND)
 
     def _listed(self, name: str, prompt_tokens: int) -> Decimal | None:
         """Return a price of the list; None: it has none of that name."""
