@@ -27,7 +27,7 @@ class AlertName(StrEnum):
     LEDGER_OUTAGE = "ledger_outage"
 
     @property
-    def kind(self) -> cost_pb2.AlertKind:
+    def kind(self) -> int:
         """The contract's number of it."""
         return cost_pb2.AlertKind.Value(f"ALERT_KIND_{self.name}")
 

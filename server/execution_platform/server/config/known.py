@@ -19,15 +19,19 @@ class KnownNames:
     Attributes:
         specs: the installed providers by name.
         aliases: EP_MODEL_ALIASES.
+        alert_variables: EP_ALERT_*, which addresses of alerts take values from; they may be secret.
     """
 
     specs: Mapping[str, ProviderSpec] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    alert_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, specs: Iterable[ProviderSpec], aliases: Mapping[str, str]) -> KnownNames:
+    def of(
+        cls, specs: Iterable[ProviderSpec], aliases: Mapping[str, str], alert_variables: Mapping[str, str] | None = None
+    ) -> KnownNames:
         """Return the names of some providers and aliases."""
-        return cls({spec.name: spec for spec in specs}, dict(aliases))
+        return cls({spec.name: spec for spec in specs}, dict(aliases), dict(alert_variables or {}))
 
     def providers(self) -> set[str]:
         """Return the names of providers that may be named."""

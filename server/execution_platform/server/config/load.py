@@ -13,6 +13,7 @@ from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec, Timeouts
+from execution_platform.server.config.alert_addresses import VARIABLES
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.read import PlatformError
 from execution_platform.server.config.settings import Settings
@@ -79,7 +80,7 @@ def load(
     settings = _settings(values, problems)
     timeouts = Timeouts(connect=settings.provider_connect_seconds, read=settings.provider_read_seconds)
     providers = {spec.name: _provider(spec, values, timeouts, problems) for spec in specs}
-    platform = _platform(settings, specs, problems)
+    platform = _platform(settings, specs, values, problems)
     if problems or platform is None:
         raise ConfigurationError(problems)
     return Configuration(settings, providers, (*warnings, *_unread(values, specs), *platform.warnings), platform)
@@ -134,12 +135,15 @@ def _rest_of(given: Mapping[str, str], wrong: set[str]) -> Settings:
         return Settings()
 
 
-def _platform(settings: Settings, specs: list[ProviderSpec], problems: list[str]) -> PlatformSource | None:
+def _platform(
+    settings: Settings, specs: list[ProviderSpec], values: Mapping[str, str], problems: list[str]
+) -> PlatformSource | None:
     given = [(settings.config_path, False), (settings.persona_provider_map_path, True)]
+    alert_variables = {name: value for name, value in values.items() if name.startswith(VARIABLES)}
     try:
         return PlatformSource(
             files=[(path, only_personas) for path, only_personas in given if path],
-            known=KnownNames.of(specs, settings.model_aliases),
+            known=KnownNames.of(specs, settings.model_aliases, alert_variables),
         )
     except PlatformError as error:
         problems.extend(error.problems)
@@ -168,6 +172,8 @@ def _unread(values: Mapping[str, str], specs: list[ProviderSpec]) -> Iterable[st
     for spec in specs:
         names = ["API_KEY", "BASE_URL", *(option.name.upper() for option in spec.options)]
         known.update(f"{PREFIX}{spec.name.upper()}_{name}" for name in names)
+    # Addresses of alerts may name any of these, and say so where one is missing.
+    known.update(name for name in values if name.startswith(VARIABLES))
     for name in sorted(set(values) - known):
         near = difflib.get_close_matches(name, known, n=1)
         yield f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
+from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.config.prices import Dollars, PriceSettings, both_hold
 
 __all__ = [
@@ -391,6 +392,9 @@ class PlatformConfiguration(_Model):
         default=LimitSettings(), description="Limits of chats whose credential is no tenant's."
     )
     each_key: LimitSettings = Field(default=LimitSettings(), description="Limits of each caller's credential.")
+    alerts: AlertSettings = Field(
+        default=AlertSettings(), description="Who is told what about spending, and when it is unusual."
+    )
     defaults: PersonaSettings = Field(
         default=PersonaSettings(), description="What every persona, and a chat without one, begins with."
     )

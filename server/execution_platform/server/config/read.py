@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from execution_platform.server.config.alert_addresses import alerts_of
 from execution_platform.server.config.complaints import validated
 from execution_platform.server.config.consistency import Checked, Consistency
 from execution_platform.server.config.document import parse
@@ -238,6 +239,8 @@ class _Reader:
                 made[name] = self._named(node, typing.get_args(annotation)[1])
             elif name == "prices":
                 made[name] = self._prices(node)
+            elif name == "alerts":
+                made[name] = alerts_of(node, self._known.alert_variables, self._problems)
             else:
                 made[name] = validated(typing.cast("type[BaseModel]", annotation), node, self._problems)
         defaults = self._defaults(sections.get("defaults"))
