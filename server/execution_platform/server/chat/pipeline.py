@@ -13,7 +13,9 @@ from typing import NoReturn
 
 from execution_platform.adapters.errors import AdapterError, NotSupportedError, ProviderTimeoutError
 from execution_platform.adapters.spi import Call, CountsTokens, Events
+from execution_platform.server.chat.accounts import Account
 from execution_platform.server.chat.admission import Admission
+from execution_platform.server.chat.keeping import Keeping
 from execution_platform.server.chat.register import RequestRegister
 from execution_platform.server.chat.sequencing import ChatClock, Sequencer
 from execution_platform.server.chat.spending import spending
@@ -25,6 +27,7 @@ from execution_platform.server.errors import (
     LimitReachedError,
     ServerOverloadedError,
 )
+from execution_platform.server.ledger.ledger import Ledger
 from execution_platform.server.limits.limiter import SHOWN_OF_KEYS
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
@@ -102,6 +105,8 @@ class _Run:
     plan: Plan | None = None
     journal: Journal = field(default_factory=Journal)
     sequencer: Sequencer | None = None
+    account: Account | None = None
+    unsent: list[chat_pb2.ChatEvent] = field(default_factory=list)
     detail: error_pb2.ErrorDetail | None = None
     ending: str = "cancelled"
 
@@ -117,6 +122,7 @@ class ChatPipeline:
         limits: what may be used.
         metrics: count chats.
         logger: gets one line for each chat.
+        ledger: keeps account of chats; None: nobody does.
     """
 
     def __init__(
@@ -128,6 +134,7 @@ class ChatPipeline:
         limits: Limits,
         metrics: Metrics,
         logger: Logger,
+        ledger: Ledger | None = None,
     ) -> None:
         self._providers = providers
         self._planner = planner
@@ -137,15 +144,22 @@ class ChatPipeline:
         self._metrics = metrics
         self._register = RequestRegister()
         self._logger = logger
+        self._keeping = Keeping(ledger, limits, metrics, logger)
 
     @contextlib.asynccontextmanager
     async def admitted(self, timeout: float) -> AsyncIterator[ChatClock]:
-        """Hold a place, having waited for it; `timeout` seconds are left. Raises DrainingError, ServerOverloadedError.
+        """Hold a place, having waited for it; `timeout` seconds are left.
 
         Yields:
             The chat's clock, which tells the wait as well.
+
+        Raises:
+            LedgerUnavailableError: nobody could keep account of the chat.
+            DrainingError: the server is about to end.
+            ServerOverloadedError: there is no place.
         """
         clock = ChatClock()
+        self._keeping.admit()
         try:
             async with self._admission.entered(timeout):
                 yield clock
@@ -193,7 +207,10 @@ class ChatPipeline:
             self._logger.exception("chat_fault", request_id=request_id[:_LOGGED_CHARACTERS])
             await self._fail(run, InternalError(), send)
         finally:
-            self._note(run)
+            try:
+                await self._keeping.gone(run.account)
+            finally:
+                self._note(run)
 
     async def count_tokens(self, request: chat_pb2.ChatRequest, *, timeout: float) -> chat_pb2.CountTokensResponse:
         """Count the input tokens of a chat. Raises AdapterError."""
@@ -240,11 +257,10 @@ class ChatPipeline:
         except TimeoutError:
             if not scope.expired():
                 raise
-            if run.sequencer is not None and run.sequencer.finished is not None:
-                return
-            if self._admission.ended:
-                raise DrainingError("the server ended before the chat did", retry_after=1.0) from None
-            raise _too_late(run) from None
+            if run.sequencer is None or run.sequencer.finished is None or not await self._ended_late(run, send):
+                if self._admission.ended:
+                    raise DrainingError("the server ended before the chat did", retry_after=1.0) from None
+                raise _too_late(run) from None
 
     async def _attempts(self, run: _Run, send: Send, scope: asyncio.Timeout) -> None:
         check_chat(run.request)
@@ -253,6 +269,7 @@ class ChatPipeline:
         if plan.total is not None and plan.total < run.timeout:
             run.timeout = plan.total
             scope.reschedule(asyncio.get_running_loop().time() + run.clock.arrived + plan.total - time.monotonic())
+        run.account = self._keeping.open(plan, run.journal, run.clock, run.request_id, run.caller)
         run.sequencer = sequencer = Sequencer(run.request_id, plan, run.journal, run.clock)
         deadline = run.clock.arrived + run.timeout
         call = Call(plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout)
@@ -264,11 +281,39 @@ class ChatPipeline:
         ):
             async for events in stream:
                 ready = sequencer.take(events)
-                if ready:
-                    await send(ready)
                 if sequencer.finished is not None:
+                    await self._finish(run, ready, send)
                     await _settle(stream)
                     break
+                if ready:
+                    await send(ready)
+
+    async def _finish(self, run: _Run, last: list[chat_pb2.ChatEvent], send: Send) -> None:
+        """Send an answer's last events; `finished`, which is the last of them, once the ledger has the record."""
+        if run.account is None:
+            await send(last)
+            return
+        run.unsent = last[-1:]
+        if len(last) > 1:
+            await send(last[:-1])
+        await self._end(run, run.account, send)
+
+    async def _end(self, run: _Run, account: Account, send: Send) -> None:
+        finished = run.unsent[0].finished
+        await self._keeping.finished(account, finished.reason)
+        unsent, run.unsent = run.unsent, []
+        await send(unsent)
+
+    async def _ended_late(self, run: _Run, send: Send) -> bool:
+        """Send what is left of a complete answer whose time ran out meanwhile. Returns whether all is sent."""
+        if run.account is None or not run.unsent:
+            return True
+        try:
+            async with asyncio.timeout(_FAILED_SECONDS):
+                await self._end(run, run.account, send)
+        except TimeoutError:
+            return False
+        return True
 
     async def _fail(self, run: _Run, error: AdapterError, send: Send) -> NoReturn:
         run.ending = "failed"
@@ -279,6 +324,7 @@ class ChatPipeline:
             events = [chat_pb2.ChatEvent(failed=failed)]
         else:
             events, run.detail = sequencer.fail(error)
+        await self._keeping.failed(run.account, run.detail.reason)
         with contextlib.suppress(CallerGoneError, TimeoutError):
             async with asyncio.timeout(_FAILED_SECONDS):
                 await send(events)

@@ -41,5 +41,5 @@ async def spending(limits: Limits, plan: Plan, caller: str, journal: Journal) ->
                 settle(reservation, journal.entries, plan.request, limits.estimates)
     finally:
         for entry in journal.entries:
-            if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED:
+            if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED and not entry.cut:
                 limits.estimates.learn(entry.leg.provider, entry.leg.model, entry.usage)
