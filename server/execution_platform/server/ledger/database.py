@@ -15,16 +15,17 @@ tells the log once when the database goes and once when it is back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from execution_platform.server.config.load import ConfigurationError
-from execution_platform.server.errors import LedgerUnavailableError
+from execution_platform.server.errors import LedgerUnavailableError, ServerOverloadedError
 from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.engines import Fault, make_engine
+from execution_platform.server.ledger.engines import SNAPSHOTS, Fault, Snapshot, make_engine
 from execution_platform.server.ledger.migrate import SchemaTooNewError, probe, upgrade
 from execution_platform.server.telemetry import Logger
 
@@ -71,6 +72,7 @@ class Database:
         self._pause = pause
         self._began = 0
         self._prepared = False
+        self._snapshots = 0
         self._keeper: asyncio.Task[None] | None = None
         self._on_return: list[Callable[[Absence], Awaitable[None]]] = []
 
@@ -126,6 +128,47 @@ class Database:
                 after it was, before it was told.
         """
         return await self._run(work, writes=True)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """Hold one state of the database while the context is entered, for work that is read piece by piece.
+
+        With SQLite what is written meanwhile stays in the write-ahead file, with PostgreSQL no dead row is removed: who
+        holds a snapshot hurries.
+
+        Raises:
+            LedgerUnavailableError: the database is away; also from the work.
+            ServerOverloadedError: SNAPSHOTS are held already.
+        """
+        if not self.available:
+            raise self._unavailable()
+        if self._snapshots >= SNAPSHOTS:
+            raise ServerOverloadedError(
+                f"{SNAPSHOTS} exports run already, and no more are done at once: ask again later", retry_after=5.0
+            )
+        self._snapshots += 1
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                held = await self._told(stack.enter_async_context(self._engine.snapshot()))
+
+                async def run(work: Callable[[Connection], T]) -> T:
+                    return await self._told(held(work))
+
+                yield run
+        finally:
+            self._snapshots -= 1
+
+    async def _told(self, answer: Awaitable[T]) -> T:
+        """Return an answer, or say that there is none to be had. Raises LedgerUnavailableError."""
+        try:
+            return await answer
+        except Exception as error:
+            fault = self._engine.fault_of(error)
+            if fault is Fault.NONE:
+                raise
+            if fault in {Fault.AWAY, Fault.REFUSED}:
+                self._went(error)
+            raise self._unavailable() from error
 
     async def _run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         lost = 0

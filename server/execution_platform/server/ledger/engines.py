@@ -8,10 +8,11 @@ does, costs more than the statement (docs/decisions/2026-11-21-sqlite-in-one-thr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
@@ -24,7 +25,7 @@ from sqlalchemy.pool import QueuePool
 from execution_platform.server.config.load import ConfigurationError
 from execution_platform.server.ledger.address import DatabaseAddress
 
-__all__ = ["Fault", "PostgresEngine", "SqlEngine", "SqliteEngine", "make_engine"]
+__all__ = ["SNAPSHOTS", "Fault", "PostgresEngine", "Snapshot", "SqlEngine", "SqliteEngine", "make_engine"]
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ _BUSY_SECONDS = 5.0
 #: Transactions that read at the same time, in SQLite; and connections to PostgreSQL, the writer's among them.
 _READERS = 4
 _CONNECTIONS = 8
+#: Snapshots at the same time. They have connections of their own, however long they last.
+SNAPSHOTS = 2
 #: Seconds to connect to PostgreSQL, to wait for a connection of the pool, and to write.
 _CONNECT_SECONDS = 5.0
 _POOL_SECONDS = 5.0
@@ -49,6 +52,14 @@ class Fault(Enum):
     REFUSED = auto()  # it is there, and will not have us: somebody has to mend the configuration
 
 
+class Snapshot(Protocol):
+    """One state of a database, whatever is written meanwhile."""
+
+    async def __call__(self, work: Callable[[Connection], T]) -> T:
+        """Run work that reads it. One piece of work after the other."""
+        ...
+
+
 class SqlEngine(Protocol):
     """A database."""
 
@@ -57,6 +68,10 @@ class SqlEngine(Protocol):
 
         Whoever is cancelled does not know whether it was done.
         """
+        ...
+
+    def snapshot(self) -> contextlib.AbstractAsyncContextManager[Snapshot]:
+        """Hold one state of the database while the context is entered, for work that is done piece by piece."""
         ...
 
     def fault_of(self, error: BaseException) -> Fault:
@@ -108,6 +123,24 @@ class SqliteEngine:
         with engine.begin() as connection:
             return work(connection)
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """Run work in a thread of its own, one after the other, the clean-up last: also if its caller is cancelled."""
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, "ledger-snapshot")
+        stack = contextlib.ExitStack()
+        try:
+            connection = await loop.run_in_executor(thread, lambda: stack.enter_context(self._reader.begin()))
+
+            async def run(work: Callable[[Connection], T]) -> T:
+                return await loop.run_in_executor(thread, work, connection)
+
+            yield run
+        finally:
+            closed = loop.run_in_executor(thread, stack.close)
+            thread.shutdown(wait=False)
+            await asyncio.shield(closed)
+
     def fault_of(self, error: BaseException) -> Fault:
         """Return what a failure says."""
         if isinstance(error, DBAPIError):
@@ -156,7 +189,7 @@ def _sqlite_engine(address: DatabaseAddress, begin: str, size: int) -> Engine:
         URL.create("sqlite", database=str(address.path)),
         poolclass=QueuePool,
         pool_size=size,
-        max_overflow=0,
+        max_overflow=SNAPSHOTS,
         pool_timeout=_POOL_SECONDS,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
         hide_parameters=True,
@@ -207,7 +240,7 @@ class PostgresEngine:
         self._engine = create_async_engine(
             url,
             pool_size=_CONNECTIONS,
-            max_overflow=0,
+            max_overflow=SNAPSHOTS,
             pool_timeout=_POOL_SECONDS,
             pool_use_lifo=True,
             connect_args=_connect_arguments(address),
@@ -222,6 +255,16 @@ class PostgresEngine:
                 return await connection.run_sync(work)
         async with asyncio.timeout(_WRITE_SECONDS), self._engine.begin() as connection:
             return await connection.run_sync(work)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """Run work on the event loop, in one transaction."""
+        async with self._reader.begin() as connection:
+
+            async def run(work: Callable[[Connection], T]) -> T:
+                return await connection.run_sync(work)
+
+            yield run
 
     def fault_of(self, error: BaseException) -> Fault:
         """Return what a failure says."""
