@@ -14,6 +14,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tests.clients.cost_server import CostBook
 
 from execution_platform.client import Fold
 from execution_platform.v1 import (
@@ -24,6 +25,7 @@ from execution_platform.v1 import (
     chat_pb2_grpc,
     common_pb2,
     content_pb2,
+    cost_pb2_grpc,
     error_pb2,
     usage_pb2,
 )
@@ -48,6 +50,7 @@ class Platform(chat_pb2_grpc.ChatServiceServicer, catalog_pb2_grpc.CatalogServic
         self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         self.models = [f"scripted/model-{number:04}" for number in range(3)]
         self.failing: Callable[[Any], NoReturn] | None = None
+        self.costs = CostBook()
 
     def Chat(self, request: chat_pb2.ChatRequest, context: Any) -> Iterator[chat_pb2.ChatResponse]:
         """Stream what the test says."""
@@ -176,6 +179,7 @@ def serving(
     )
     chat_pb2_grpc.add_ChatServiceServicer_to_server(platform, server)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(platform, server)
+    cost_pb2_grpc.add_CostServiceServicer_to_server(platform.costs, server)
     health_pb2_grpc.add_HealthServicer_to_server(platform.health, server)
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     server.start()
