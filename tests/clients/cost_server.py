@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.message import Message
 
@@ -19,6 +19,7 @@ class CostBook(cost_pb2_grpc.CostServiceServicer):
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
+        self.failing: Callable[[Any], NoReturn] | None = None
         self.answers: dict[type[Message], list[Message]] = {}
 
     def will_answer(self, *answers: Message) -> None:
@@ -29,6 +30,8 @@ class CostBook(cost_pb2_grpc.CostServiceServicer):
     def _next(self, request: Message, context: Any, kind: type[_Response]) -> _Response:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
+        if self.failing is not None:
+            self.failing(context)
         waiting = self.answers.get(kind) or [kind()]
         pieces = kind in {cost_pb2.ExportUsageResponse, cost_pb2.WatchBudgetAlertsResponse}
         answer = waiting.pop(0) if len(waiting) > 1 and not pieces else waiting[0]

@@ -20,6 +20,7 @@ from tests.clients.platform_server import (
     texts,
     used,
 )
+from tests.ports import nobody
 
 from execution_platform.client import (
     Answer,
@@ -131,7 +132,9 @@ async def test_a_timeout_of_asyncio_stays_a_timeout(
     """A surrounding asyncio.timeout ends with TimeoutError, and the server sees the cancel."""
     platform.answering = lambda _, context: endless(context)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2), async_client.stream("Hello") as stream:
+        async with asyncio.timeout(None) as limit, async_client.stream("Hello") as stream:
+            assert await anext(stream.text_deltas()) == "first"
+            limit.reschedule(asyncio.get_running_loop().time())
             await stream.answer()
     assert await ended(platform)
 
@@ -174,13 +177,12 @@ async def test_status_ok_without_finished_is_a_violation(
 
 async def test_nobody_there_is_a_transport_error() -> None:
     """A target where nothing listens gives a TransportError."""
-    with serving(Platform()) as closed:
-        pass
-    async with AsyncExecutionPlatformClient(closed) as client:
-        with pytest.raises(TransportError):
-            await client.chat("Hello")
-        with pytest.raises(TransportError, match="could not be reached"):
-            await client.wait_until_ready(0.05)
+    with nobody() as closed:
+        async with AsyncExecutionPlatformClient(closed) as client:
+            with pytest.raises(TransportError):
+                await client.chat("Hello")
+            with pytest.raises(TransportError, match="could not be reached"):
+                await client.wait_until_ready(0.05)
 
 
 async def test_the_catalog_is_read_whole(platform: Platform, async_client: AsyncExecutionPlatformClient) -> None:

@@ -31,6 +31,7 @@ from tests.clients.platform_server import (
     started,
     texts,
 )
+from tests.ports import nobody
 from typer.testing import CliRunner, Result
 
 from execution_platform.client.cli import build_app, complete_model
@@ -236,9 +237,8 @@ def test_a_failure_in_the_middle_starts_a_line_of_its_own(platform: Platform, ta
 
 def test_the_frequent_mistakes_say_what_to_do(platform: Platform, target: str) -> None:
     """A server that is not there, a wrong model and a wrong target each give one clear line."""
-    with serving(Platform()) as closed:
-        pass
-    away = ep("chat", "--target", closed, "Hello")
+    with nobody() as closed:
+        away = ep("chat", "--target", closed, "Hello")
     assert away.exit_code == 3
     assert re.fullmatch(rf"ep: no server answers at {closed} \(.+\); `ep serve` starts one, .+\n", away.stderr)
     platform.failing = lambda context: abort(context, grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", "no model x")
@@ -342,9 +342,8 @@ def test_health_is_an_exit_code(platform: Platform, target: str) -> None:
 def test_versions_are_told_with_and_without_a_server(target: str) -> None:
     """The client's version is told always, the server's and the contract's where one answers."""
     assert re.fullmatch(rf"client \S+\nserver 9\.8\.7 at {target}\ncontract 1\.0\n", ep("version", "-t", target).stdout)
-    with serving(Platform()) as closed:
-        pass
-    alone = ep("version", "-t", closed)
+    with nobody() as closed:
+        alone = ep("version", "-t", closed)
     assert (alone.exit_code, alone.stderr) == (0, f"no server answers at {closed}\n")
 
 

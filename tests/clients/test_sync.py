@@ -24,6 +24,7 @@ from tests.clients.platform_server import (
     texts,
     used,
 )
+from tests.ports import nobody
 
 from execution_platform.client import (
     CallCancelledError,
@@ -202,9 +203,7 @@ def test_a_gap_in_the_numbers_ends_the_chat(platform: Platform, client: Executio
 
 def test_nobody_there_is_a_transport_error() -> None:
     """A target where nothing listens gives a TransportError that says another attempt may do."""
-    with serving(Platform()) as closed:
-        pass
-    with ExecutionPlatformClient(closed) as client:
+    with nobody() as closed, ExecutionPlatformClient(closed) as client:
         with pytest.raises(TransportError) as caught:
             client.chat("Hello")
         assert caught.value.retryable

@@ -155,7 +155,7 @@ def moment(text: str, zone: str, option: str, now: datetime | None = None) -> da
 def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name) if name else UTC
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise typer.BadParameter(
             f"there is no time zone {name!r}; write it as Europe/Berlin", param_hint="--time-zone"
         ) from error
