@@ -81,7 +81,8 @@ class Keeping:
             async with asyncio.timeout(seconds):
                 await self._keep(account, ending)
         except (LedgerUnavailableError, TimeoutError) as error:
-            self._logger.warning("record_not_durable", record=account.facts.id, reason=str(error) or "it takes too long")
+            reason = str(error) or "it takes too long"
+            self._logger.warning("record_not_durable", record=account.facts.id, reason=reason)
 
     async def _keep(self, account: Account, ending: Ending) -> None:
         if self._ledger is None or account.empty:
