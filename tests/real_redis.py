@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import lasting_port
 
 #: Seconds after which a server that should be there counts as not coming.
 _PATIENCE = 60.0
@@ -37,9 +38,7 @@ class RealRedis:
         self._folder = folder
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = lasting_port()
 
     @property
     def url(self) -> str:

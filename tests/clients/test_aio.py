@@ -14,7 +14,6 @@ from tests.clients.platform_server import (
     endless,
     failed,
     opened,
-    serving,
     spoken,
     started,
     texts,
@@ -131,11 +130,15 @@ async def test_a_timeout_of_asyncio_stays_a_timeout(
 ) -> None:
     """A surrounding asyncio.timeout ends with TimeoutError, and the server sees the cancel."""
     platform.answering = lambda _, context: endless(context)
-    with pytest.raises(TimeoutError):
+
+    async def too_late() -> None:
         async with asyncio.timeout(None) as limit, async_client.stream("Hello") as stream:
             assert await anext(stream.text_deltas()) == "first"
             limit.reschedule(asyncio.get_running_loop().time())
             await stream.answer()
+
+    with pytest.raises(TimeoutError):
+        await too_late()
     assert await ended(platform)
 
 

@@ -26,7 +26,6 @@ from tests.clients.platform_server import (
     failed,
     finished,
     opened,
-    serving,
     spoken,
     started,
     texts,

@@ -1,0 +1,27 @@
+"""Ports of this machine for tests: one where nobody listens, and one to which a server may come back."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from collections.abc import Iterator
+
+#: Below what systems give to whoever asks for any port: none of those who do can take it meanwhile.
+_LASTING = range(15_000, 30_000)
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """Keep a port at which connections are refused, and yield its address."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{kept.getsockname()[1]}"
+
+
+def lasting_port() -> int:
+    """Return a free port that a server may leave and take again."""
+    while True:
+        port = random.SystemRandom().choice(_LASTING)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
