@@ -78,9 +78,11 @@ class Echo:
 
     def __init__(self) -> None:
         self.said = b""
+        self.fed = asyncio.Event()
 
     def feed(self, data: bytes) -> Events:
         self.said += data
+        self.fed.set()
         if data == b"~":
             return []
         events = [chat_pb2.ChatEvent(notice=chat_pb2.Notice(message=data.decode()))]
@@ -104,25 +106,32 @@ def told(lists: list[Events]) -> list[str]:
 
 
 def sends(*pieces: bytes) -> Serve:
-    """Answer with pieces, each in a read of its own."""
+    """Answer with pieces."""
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(HEAD)
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.01)
+        writer.write(HEAD + b"".join(pieces))
+        await writer.drain()
 
     return serve
 
 
-async def streamed(serve: Serve) -> tuple[list[str], AdapterError | None]:
-    """Read a streamed answer; return what was told, and the error that ended it."""
+async def streamed(*pieces: bytes) -> tuple[list[str], AdapterError | None]:
+    """Read a streamed answer, each piece in a read of its own; return what was told, and the error that ended it."""
     lists: list[Events] = []
-    async with upstream(serve) as (served, url), http_client(Timeouts(read=5)) as client:
+    echo = Echo()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + pieces[0])
+        for piece in pieces[1:]:
+            await echo.fed.wait()
+            echo.fed.clear()
+            writer.write(piece)
+        await writer.drain()
+
+    async with upstream(serve) as (served, url), http_client(Timeouts()) as client:
         response = await answer(client, url)
         try:
-            async for events in read_stream(response, Echo()):
+            async for events in read_stream(response, echo):
                 lists.append(events)  # noqa: PERF401  # what came before an error is wanted
         except AdapterError as error:
             return told(lists), error
@@ -135,13 +144,13 @@ async def streamed(serve: Serve) -> tuple[list[str], AdapterError | None]:
 
 async def test_a_stream_is_told_piece_by_piece() -> None:
     """Each read that says something becomes one list, and the end has its say."""
-    assert await streamed(sends(chunk(b"a"), chunk(b"~"), chunk(b"b"), END)) == (["a", "b", "end"], None)
-    assert await streamed(sends(chunk(b"a-"), END)) == (["a-"], None)
+    assert await streamed(chunk(b"a"), chunk(b"~"), chunk(b"b"), END) == (["a", "b", "end"], None)
+    assert await streamed(chunk(b"a-"), END) == (["a-"], None)
 
 
 async def test_what_came_together_is_told_together() -> None:
     """Pieces that one read of the socket brought make one list, although each is a chunk of HTTP by itself."""
-    assert await streamed(sends(chunk(b"a") + chunk(b"b") + chunk(b"c-") + END)) == (["abc-"], None)
+    assert await streamed(chunk(b"a") + chunk(b"b") + chunk(b"c-") + END) == (["abc-"], None)
 
 
 async def test_a_slow_caller_holds_the_provider_back() -> None:
@@ -183,7 +192,7 @@ async def test_a_stream_that_fails_tells_what_came_before(
     pieces: list[bytes], before: list[str], kind: type[AdapterError]
 ) -> None:
     """An error in a stream comes after everything that was said before it, also in the same read."""
-    said, error = await streamed(sends(*pieces))
+    said, error = await streamed(*pieces)
     assert (said, type(error)) == (before, kind)
 
 
