@@ -43,7 +43,7 @@ FOREVER = 10_000.0
 class Replica:
     """What one server process has: circuits with a clock of the test's, and a connection to Redis."""
 
-    def __init__(self, url: str, *, bound: float = 5.0, lease: int = 60_000, pause: float = 0.01) -> None:
+    def __init__(self, url: str, *, bound: float = 60.0, lease: int = 60_000, pause: float = 0.01) -> None:
         self.ahead = 0.0
         self.breaker = Breaker(failures=2, open_seconds=30)
         self.log = io.StringIO()

@@ -36,7 +36,7 @@ def redis(tmp_path: Path) -> Iterator[RealRedis]:
 
 
 @contextlib.asynccontextmanager
-async def sharing(redis: RealRedis, bound: float = 5.0) -> AsyncIterator[SharedState]:
+async def sharing(redis: RealRedis, bound: float = 60.0) -> AsyncIterator[SharedState]:
     """What one process has of Redis."""
     shared = SharedState(
         SecretStr(redis.url), "test", Metrics(), make_logger("info", "json", io.StringIO()), bound=bound, pause=0.01
@@ -49,7 +49,7 @@ async def sharing(redis: RealRedis, bound: float = 5.0) -> AsyncIterator[SharedS
 
 
 @contextlib.asynccontextmanager
-async def replicas(redis: RealRedis, number: int = 2, bound: float = 5.0) -> AsyncIterator[list[Limiter]]:
+async def replicas(redis: RealRedis, number: int = 2, bound: float = 60.0) -> AsyncIterator[list[Limiter]]:
     """Limiters of several processes."""
     async with contextlib.AsyncExitStack() as stack:
         limiters = []
@@ -136,7 +136,7 @@ async def test_window_moves_on(redis: RealRedis) -> None:
         await shared.client.pexpire(key, 59_000)
         wait = await windows.take("w", LIMIT, 80)
         assert wait is not None
-        assert 43 < wait < 45
+        assert 34 < wait < 45
         await windows.correct("w", -80, 30.0)
         assert await windows.take("w", LIMIT, 80) is None
 
@@ -147,7 +147,7 @@ async def test_wait_is_exact(redis: RealRedis) -> None:
         windows = Windows(SharedWindows(shared))
         assert await windows.take("w", LIMIT, 100) is None
         key = SharedWindows(shared).bridge.prefixed_key("{w}")
-        await shared.client.pexpire(key, 60_200)
+        await shared.client.pexpire(key, 61_000)
         wait = await windows.take("w", 1_000, 901)
         assert wait is not None
         await asyncio.sleep(wait)
