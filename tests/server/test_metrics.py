@@ -73,8 +73,7 @@ def count_everything(metrics: Metrics) -> None:
     metrics.spent("reviewer", "openai", "m", nanos=None, tokens={})
     metrics.budget_refused("before")
     metrics.ledger_batch(3, 0.01)
-    metrics.ledger(available=True)
-    metrics.spooled(2)
+    metrics.watch_ledger(lambda: True, lambda: 2)
     metrics.reload(ok=True)
 
 

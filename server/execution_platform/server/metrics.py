@@ -197,8 +197,6 @@ class Metrics:
         self._budget_refusals = make.counter(_BUDGET_REFUSALS)
         self._batch_size = make.histogram(_BATCH_SIZE)
         self._batch_seconds = make.histogram(_BATCH_SECONDS)
-        self._ledger = make.gauge(_LEDGER)
-        self._spooled = make.gauge(_SPOOLED)
         self._reloads = make.counter(_RELOADS)
         self._reload_ok = make.gauge(_RELOAD_OK)
         self._reload_time = make.gauge(_RELOAD_TIME)
@@ -207,12 +205,19 @@ class Metrics:
 
     def watch_chats(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Let it be seen how many chats run and wait. Both are called from another thread; call this once."""
-        for instrument, count in ((_RUNNING, running), (_WAITING, waiting)):
+        self._observe(_RUNNING, running)
+        self._observe(_WAITING, waiting)
 
-            def observe(_: CallbackOptions, count: Callable[[], int] = count) -> Iterable[Observation]:
-                return [Observation(count())]
+    def watch_ledger(self, available: Callable[[], bool], spooled: Callable[[], int]) -> None:
+        """Let it be seen whether the ledger's database answers, and how much waits for it. As :meth:`watch_chats`."""
+        self._observe(_LEDGER, available)
+        self._observe(_SPOOLED, spooled)
 
-            self._meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.description)
+    def _observe(self, instrument: Instrument, count: Callable[[], int]) -> None:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(int(count()))]
+
+        self._meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.description)
 
     def chat(self, persona: str, *, ending: str, reason: str, seconds: float) -> None:
         """Count a chat: how it ended, and why where it failed."""
@@ -290,14 +295,6 @@ class Metrics:
         """Count a transaction of the ledger: how much it did, and how long it took."""
         self._batch_size.record(size)
         self._batch_seconds.record(seconds)
-
-    def ledger(self, *, available: bool) -> None:
-        """Tell whether the ledger's database can be reached."""
-        self._ledger.set(int(available))
-
-    def spooled(self, records: int) -> None:
-        """Tell how many records wait in the spool."""
-        self._spooled.set(records)
 
     def reload(self, *, ok: bool) -> None:
         """Count a read of the configuration while the server runs."""
