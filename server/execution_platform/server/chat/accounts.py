@@ -17,7 +17,7 @@ from execution_platform.server.routing.plan import Plan
 from execution_platform.server.routing.rates import ANSWER, PROMPT
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, error_pb2, usage_pb2
 
-__all__ = ["Account", "Ending"]
+__all__ = ["Account", "Ending", "sum_up"]
 
 #: Names of kinds of tokens in the metrics.
 _KINDS: Mapping[int, str] = {
@@ -145,7 +145,7 @@ class Account:
         for entry in self._journal.entries:
             if entry.reached and entry.asked:
                 record.usage_estimated |= self._add(record, entry)
-        _sum_up(record)
+        sum_up(record)
         return record
 
     def _add(self, record: cost_pb2.UsageRecord, entry: Entry) -> bool:
@@ -163,7 +163,7 @@ class Account:
         return reckoned is not None
 
 
-def _sum_up(record: cost_pb2.UsageRecord) -> None:
+def sum_up(record: cost_pb2.UsageRecord) -> None:
     """Write the sums of a record's attempts into it."""
     cost = record.cost
     sums: dict[str, int] = {}

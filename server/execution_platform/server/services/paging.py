@@ -68,11 +68,18 @@ class Page:
         """
         after = self.after()
         rest = [item for item in items if name(item) > after]
-        size = min(self.size or _DEFAULT_PAGE, _MAX_PAGE)
-        if len(rest) <= size:
+        if len(rest) <= self.most:
             return rest, ""
-        token = base64.urlsafe_b64encode(f"{self._binding()}{name(rest[size - 1])}".encode()).decode()
-        return rest[:size], token
+        return rest[: self.most], self.token_behind(name(rest[self.most - 1]))
+
+    @property
+    def most(self) -> int:
+        """Most items on the page."""
+        return min(self.size or _DEFAULT_PAGE, _MAX_PAGE)
+
+    def token_behind(self, name: str) -> str:
+        """Return the token of a page that begins behind a name."""
+        return base64.urlsafe_b64encode(f"{self._binding()}{name}".encode()).decode()
 
     def _binding(self) -> str:
         return hashlib.blake2b(self.bound_to.encode(), digest_size=6).hexdigest()
