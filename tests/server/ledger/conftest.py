@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.real_postgres import RealPostgres
 
 from execution_platform.server.ledger.address import DatabaseAddress
 from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.spool import Spool
+from execution_platform.server.ledger.sql_ledger import SqlLedger
 from execution_platform.server.telemetry import make_logger
 
 
@@ -36,3 +39,29 @@ async def database(database_url: str, database_log: io.StringIO) -> AsyncIterato
     await one.start()
     yield one
     await one.aclose()
+
+
+MakeLedger = Callable[..., Awaitable[SqlLedger]]
+
+
+@pytest.fixture
+async def make_ledger(database: Database, tmp_path: Path, database_log: io.StringIO) -> AsyncIterator[MakeLedger]:
+    """How a test makes ledgers, of the same database unless it says otherwise; all are closed at its end."""
+    made: list[SqlLedger] = []
+
+    async def make(on: Database | None = None, **options: Any) -> SqlLedger:
+        folder = options.pop("spool", tmp_path / "spool")
+        one = SqlLedger(on or database, Spool(folder), make_logger("info", "json", database_log), **options)
+        await one.start()
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        await one.aclose()
+
+
+@pytest.fixture
+async def ledger(make_ledger: MakeLedger) -> SqlLedger:
+    """A ledger on that database."""
+    return await make_ledger()

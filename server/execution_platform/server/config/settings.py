@@ -16,6 +16,8 @@ Watch = Literal["auto", "poll", "off"]
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+):(?P<port>\d{1,5})\Z")
 
+_DATABASE = re.compile(r"sqlite:///.+\Z|postgres(ql)?://\S+\Z")
+
 _REDIS = re.compile(r"rediss?://[^/\s]+(/\S*)?\Z|unix://(\S+@)?/\S+\Z")
 
 
@@ -103,6 +105,38 @@ class Settings(BaseModel):
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
         description="What the names of the keys in Redis begin with. Replicas that share have the same one.",
     )
+    redis_wait_seconds: float = Field(
+        default=0.25,
+        gt=0,
+        le=60,
+        description="Longest time that Redis may take for an answer before a process goes on alone.",
+    )
+    ledger: Literal["on", "off"] = Field(
+        default="on", description="Keep account of what chats use and cost, and hold them to budgets: `on` or `off`."
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Database of the ledger: `sqlite:///path/to/ledger.db` (four slashes before an absolute path) or "
+        "`postgresql://user:password@host:5432/name`. Empty: `execution-platform/ledger.db` in `$XDG_STATE_HOME`, "
+        "which is `~/.local/state` where it is not set.",
+    )
+    ledger_outage: Literal["refuse", "spool"] = Field(
+        default="refuse",
+        description="New chats while the database is away: `refuse` them, or `spool`: let them go on without budgets "
+        "being checked. Records of chats that end meanwhile are kept in a file in both cases.",
+    )
+    ledger_spool: str = Field(
+        default="",
+        description="Folder for records that the database cannot take. Empty: beside the SQLite file, or "
+        "`execution-platform/spool` in `$XDG_STATE_HOME`.",
+    )
+    ledger_lease_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        le=3_600,
+        description="How long what a chat holds of budgets stays held without a word of its server; it is renewed "
+        "three times within that. After it a killed server's chats are settled by what was known of them.",
+    )
     reflection: bool = Field(default=True, description="Serve gRPC reflection, which grpcurl and `buf curl` use.")
     metrics_listen: str = Field(
         default="",
@@ -143,6 +177,16 @@ class Settings(BaseModel):
             raise ValueError(
                 "write it as redis://host:6379/0, rediss://host:6380/0 for TLS, or unix:///path; "
                 "user:password@ goes before the host"
+            )
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not _DATABASE.match(value.get_secret_value()):
+            raise ValueError(
+                "write it as sqlite:///path/to/ledger.db (four slashes before an absolute path) or "
+                "postgresql://user:password@host:5432/name"
             )
         return value
 

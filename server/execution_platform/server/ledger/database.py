@@ -222,6 +222,8 @@ class Database:
         for call in self._on_return:
             try:
                 await call(absence)
+            except LedgerUnavailableError:
+                pass  # away again: there will be another return
             except Exception:
                 self._logger.exception("ledger_return_fault")
 

@@ -1,0 +1,300 @@
+"""What one transaction of the ledger does: chats reserve, extend, settle and renew, all that wait together.
+
+The order of the steps is what keeps windows true, whoever writes beside us:
+
+1. The set of budgets is held still (:mod:`.budget_set`).
+2. What settled chats held is taken out, and told by the database itself.
+3. Records are added. Only those that were not there before count from here on.
+4. The windows of everything touched are locked, in one order. One that is missing begins with what the ledger holds
+   for it; whoever else makes it at the same time waits here.
+5. Reservations are decided in the order of arrival, on the locked windows.
+6. Observers look; windows are written; the records' entries and the new holds are added.
+
+So a window's `spent` is always the sum of the entries that match its budget, and its `reserved` that of its leases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from execution_platform.adapters.errors import AdapterError
+from execution_platform.server.ledger.alerts.observer import Observer, Refusal, Seen
+from execution_platform.server.ledger.budget_set import load_budgets, lock_shared, version_of
+from execution_platform.server.ledger.corrections import lost_corrected
+from execution_platform.server.ledger.entries import Row
+from execution_platform.server.ledger.facts import Demand, Facts
+from execution_platform.server.ledger.matching import Budgets
+from execution_platform.server.ledger.posting import Posting
+from execution_platform.server.ledger.refusals import refusal_of, unpriced_refusal_of
+from execution_platform.server.ledger.statements import statements_of
+from execution_platform.server.ledger.window_book import WindowBook
+from execution_platform.server.ledger.windowed import WindowKey
+
+__all__ = ["KnownBudgets", "Operation", "Renew", "Reserve", "RunAgainError", "Settle", "run"]
+
+
+class RunAgainError(Exception):
+    """Something is there already that should not be; run it all again with `again`."""
+
+
+@dataclass(slots=True)
+class Reserve:
+    """Hold the worst case of an attempt. The result is None, or why not.
+
+    Attributes:
+        facts: of the chat.
+        attempt: its number within the chat.
+        provider: who is asked.
+        model: its model.
+        demand: what it may spend.
+        data: the chat's record, as it would be if nothing more were heard, serialized.
+        until: when it expires, in microseconds since the epoch.
+        extends: the attempt holds something already, in place of which this is.
+    """
+
+    facts: Facts
+    attempt: int
+    provider: str
+    model: str
+    demand: Demand
+    data: bytes
+    until: int
+    extends: bool = False
+
+
+@dataclass(slots=True)
+class Settle:
+    """Write a record and give back what its chat holds. The result is whether the record is new.
+
+    Attributes:
+        posting: the record.
+        holds: the chat may hold something.
+    """
+
+    posting: Posting
+    holds: bool = False
+
+
+@dataclass(slots=True)
+class Renew:
+    """Tell that chats still run. The result is None.
+
+    Attributes:
+        chats: `chat`: its id, `until`: microseconds since the epoch, `now`: its record.
+    """
+
+    chats: list[Row]
+
+
+Operation = Reserve | Settle | Renew
+_Op = TypeVar("_Op", Reserve, Settle, Renew)
+
+
+class KnownBudgets(Protocol):
+    """The budgets that this process knows; replaced where a transaction finds that there are others."""
+
+    budgets: Budgets
+
+
+def run(
+    connection: Connection,
+    operations: Sequence[Operation],
+    known: KnownBudgets,
+    observers: Sequence[Observer],
+    now: int,
+    *,
+    again: bool = False,
+) -> list[object]:
+    """Do operations, in their order.
+
+    Args:
+        connection: within a transaction that writes.
+        operations: what to do.
+        known: the budgets as they were last time.
+        observers: see what is done.
+        now: microseconds since the epoch.
+        again: they may have been done before.
+
+    Returns:
+        The result of each.
+
+    Raises:
+        RunAgainError: the transaction is to be rolled back, and run again with `again`.
+    """
+    lock_shared(connection)
+    if version_of(connection) != known.budgets.version:
+        known.budgets = load_budgets(connection)
+    return _Round(connection, known.budgets, now, again=again).run(operations, observers)
+
+
+class _Round:
+    """One transaction."""
+
+    def __init__(self, connection: Connection, budgets: Budgets, now: int, *, again: bool) -> None:
+        self._connection = connection
+        self._statements = statements_of(connection)
+        self._book = WindowBook(connection, budgets)
+        self._budgets = budgets
+        self._now = now
+        self._again = again
+        self._held: dict[tuple[str, int], dict[WindowKey, tuple[int, int]]] = {}
+        self._chats: dict[str, Row] = {}
+        self._leases: dict[tuple[str, int, WindowKey], Row] = {}
+        self._refusals: list[Refusal] = []
+
+    def run(self, operations: Sequence[Operation], observers: Sequence[Observer]) -> list[object]:
+        settles = _of(operations, Settle)
+        reserves = _of(operations, Reserve)
+        # First of all, as whoever settles for a lost server does, too: so the two never wait for each other.
+        self._end_chats([each.posting.record.id for each in settles if each.holds])
+        new = self._add_records([each.posting for each in settles]) if settles else []
+        spent = [(self._book.want(posting.facts, row), row) for posting in new for row in posting.spending()]
+        touched = {id(each): self._touched(each) for each in reserves}
+        if reserves:
+            self._find_held(reserves)
+        self._book.open()
+        for windows, row in spent:
+            self._book.spend(windows, row)
+        added = {id(each) for each in new}
+        results = [self._result(each, added, touched) for each in operations]
+        if new or self._refusals:
+            seen = Seen([each.record for each in new], self._book.spent(), self._refusals)
+            for observer in observers:
+                observer.observe(self._connection, seen)
+        self._book.write()
+        self._write(new, _of(operations, Renew))
+        return results
+
+    def _result(self, operation: Operation, added: set[int], touched: dict[int, list[WindowKey]]) -> object:
+        if isinstance(operation, Reserve):
+            return self._reserve(operation, touched[id(operation)])
+        return id(operation.posting) in added if isinstance(operation, Settle) else None
+
+    def _add_records(self, postings: Sequence[Posting]) -> list[Posting]:
+        """Add records; return those that were not there."""
+        new = self._insert(postings, again=self._again)
+        if len(new) < len(postings):
+            added = {id(each) for each in new}
+            late = [each for each in postings if id(each) not in added]
+            if corrections := lost_corrected(self._connection, late):
+                new += self._insert(corrections, again=True)
+        return new
+
+    def _insert(self, postings: Sequence[Posting], *, again: bool) -> list[Posting]:
+        statements, connection = self._statements, self._connection
+        if connection.dialect.name == "postgresql":
+            rows = [each.row for each in postings]
+            added = set(statements.add(connection, statements.new_records, rows).scalars())
+            # The first of two with the same id is the one that was added.
+            first = {each.record.id: each for each in reversed(postings)}
+            return [each for each in postings if each.record.id in added and first[each.record.id] is each]
+        if again:
+            postings = self._unknown(postings)
+        rows = [each.row for each in postings]
+        if rows and statements.add(connection, statements.new_records, rows).rowcount != len(rows):
+            raise RunAgainError
+        return list(postings)
+
+    def _unknown(self, postings: Sequence[Posting]) -> list[Posting]:
+        """Return the postings whose records are not there, each once."""
+        statements = self._statements
+        keys = [each.row["idempotency_key"] for each in postings if each.row["idempotency_key"]]
+        ids = [each.record.id for each in postings]
+        wanted = {"ids": statements.many(ids), "keys": statements.many(keys)}
+        found = self._connection.execute(statements.known_records, wanted).all()
+        taken = {row.id for row in found} | {row.idempotency_key for row in found if row.idempotency_key}
+        unknown: list[Posting] = []
+        for each in postings:
+            names = {each.record.id, each.row["idempotency_key"]} - {None}
+            if not names & taken:
+                unknown.append(each)
+                taken |= names
+        return unknown
+
+    def _end_chats(self, ids: list[str]) -> None:
+        """Take out chats and what they hold."""
+        if not ids:
+            return
+        statements = self._statements
+        parameters = {"ids": statements.many(ids)}
+        self._connection.execute(statements.end_chats, parameters)
+        for row in self._connection.execute(statements.end_leases, parameters):
+            self._book.release((row.budget_id, row.window_started_at), row.nanos, row.tokens)
+
+    def _touched(self, reserve: Reserve) -> list[WindowKey]:
+        facts = reserve.facts
+        return self._book.want_for(facts.started, self._budgets.touched(facts, reserve.provider, reserve.model))
+
+    def _find_held(self, reserves: Iterable[Reserve]) -> None:
+        """Find out what attempts hold that ask for something else in its place, or whose answer may have been lost."""
+        ids = [each.facts.id for each in reserves if each.extends or self._again]
+        if not ids:
+            return
+        for row in self._connection.execute(self._statements.held_leases, {"ids": self._statements.many(ids)}):
+            held = self._held.setdefault((row.chat_id, row.attempt), {})
+            held[row.budget_id, row.window_started_at] = (row.nanos, row.tokens)
+
+    def _reserve(self, reserve: Reserve, keys: Sequence[WindowKey]) -> AdapterError | None:
+        nanos, tokens = reserve.demand.nanos or 0, reserve.demand.tokens
+        held = self._held.get((reserve.facts.id, reserve.attempt), {})
+        more = {key: (nanos - (has := held.get(key, (0, 0)))[0], tokens - has[1]) for key in keys}
+        if error := self._refused(reserve, more):
+            return error
+        for key, amounts in more.items():
+            self._book.windows[key].hold(*amounts)
+            self._leases[reserve.facts.id, reserve.attempt, key] = {
+                "chat_id": reserve.facts.id,
+                "attempt": reserve.attempt,
+                "budget_id": key[0],
+                "window_started_at": key[1],
+                "nanos": nanos,
+                "tokens": tokens,
+                "provider": reserve.provider,
+                "model": reserve.model,
+            }
+        if more:
+            self._chats[reserve.facts.id] = {
+                "id": reserve.facts.id,
+                "expires_at": reserve.until,
+                "data": reserve.data,
+            }
+        return None
+
+    def _refused(self, reserve: Reserve, more: dict[WindowKey, tuple[int, int]]) -> AdapterError | None:
+        """Return why an attempt cannot be: for the sake of the budget that begins anew the latest."""
+        last: tuple[int, AdapterError, Refusal] | None = None
+        for key, amounts in more.items():
+            window = self._book.windows[key]
+            if reserve.demand.nanos is None and window.terms.refuses_unpriced:
+                error = unpriced_refusal_of(window, reserve.provider, reserve.model)
+            elif not window.has_room(*amounts):
+                error = refusal_of(window, reserve.demand, self._now)
+            else:
+                continue
+            if last is None or window.ends_at > last[0]:
+                refusal = Refusal(window, reserve.facts, reserve.provider, reserve.model, reserve.extends)
+                last = (window.ends_at, error, refusal)
+        if last is None:
+            return None
+        self._refusals.append(last[2])
+        return last[1]
+
+    def _write(self, new: Sequence[Posting], renewals: Sequence[Renew]) -> None:
+        statements, connection = self._statements, self._connection
+        if entries := [row for posting in new for row in posting.entries]:
+            statements.add(connection, statements.new_entries, entries)
+        if labels := [row for posting in new for row in posting.labels]:
+            statements.add(connection, statements.new_labels, labels)
+        if self._chats:
+            statements.add(connection, statements.hold_chats, list(self._chats.values()))
+            statements.add(connection, statements.hold_leases, list(self._leases.values()))
+        if chats := [row for each in renewals for row in each.chats]:
+            connection.execute(statements.renew_chats, chats)
+
+
+def _of(operations: Sequence[Operation], kind: type[_Op]) -> list[_Op]:
+    return [each for each in operations if isinstance(each, kind)]

@@ -1,0 +1,120 @@
+"""The windows that one transaction touches: found, made where they are missing, locked, changed, written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from execution_platform.server.ledger.entries import Row
+from execution_platform.server.ledger.facts import Facts
+from execution_platform.server.ledger.matching import Budgets, BudgetTerms
+from execution_platform.server.ledger.posting import tokens_of
+from execution_platform.server.ledger.statements import statements_of, sum_of_scope
+from execution_platform.server.ledger.windowed import OpenWindow, WindowKey
+
+__all__ = ["WindowBook"]
+
+
+class WindowBook:
+    """Windows of one transaction.
+
+    Args:
+        connection: of the transaction.
+        budgets: all that there are.
+
+    Attributes:
+        windows: that are open.
+    """
+
+    def __init__(self, connection: Connection, budgets: Budgets) -> None:
+        self.windows: dict[WindowKey, OpenWindow] = {}
+        self._connection = connection
+        self._statements = statements_of(connection)
+        self._budgets = budgets
+        self._wanted: dict[WindowKey, tuple[BudgetTerms, int]] = {}
+        self._released: list[tuple[WindowKey, int, int]] = []
+
+    def want_for(self, moment: int, touched: Iterable[BudgetTerms]) -> list[WindowKey]:
+        """Say that the windows of some budgets in which a moment lies are needed."""
+        keys: list[WindowKey] = []
+        for terms in touched:
+            start, end = terms.window(moment)
+            key = (terms.id, start)
+            self._wanted[key] = (terms, end)
+            keys.append(key)
+        return keys
+
+    def want(self, facts: Facts, entry: Row) -> list[WindowKey]:
+        """Say that the windows are needed for which an entry counts."""
+        return self.want_for(facts.started, self._budgets.touched(facts, entry["provider"], entry["model"]))
+
+    def release(self, key: WindowKey, nanos: int, tokens: int) -> None:
+        """Give back what was held, and is taken out of the leases already."""
+        terms = self._budgets.get(key[0])
+        if terms is None:
+            return  # deleted meanwhile
+        start, end = terms.window(key[1])
+        if start == key[1]:
+            self._wanted[key] = (terms, end)
+            self._released.append((key, nanos, tokens))
+
+    def open(self) -> None:
+        """Find and lock all windows that are needed; make those that are missing."""
+        if not self._wanted:
+            return
+        self._find(self._wanted)
+        made: set[WindowKey] = set()
+        if missing := sorted(self._wanted.keys() - self.windows.keys()):
+            made = self._make(missing)
+            self._find(set(missing) - made)
+        for key, nanos, tokens in self._released:
+            # One that was made just now was made without it.
+            if key not in made:
+                self.windows[key].hold(-nanos, -tokens)
+
+    def spend(self, keys: Sequence[WindowKey], entry: Row) -> None:
+        """Count an entry."""
+        if keys:
+            nanos = entry["nanos"] if entry["currency"] == "USD" else 0
+            tokens = tokens_of(entry)
+            for key in keys:
+                self.windows[key].spend(nanos, tokens, entry["unpriced"])
+
+    def spent(self) -> list[OpenWindow]:
+        """Return the windows in which something was spent."""
+        return [window for window in self.windows.values() if window.spent]
+
+    def write(self) -> None:
+        """Write what has changed."""
+        if changes := [window.changes() for window in self.windows.values() if window.changed]:
+            self._connection.execute(self._statements.change_windows, changes)
+
+    def _find(self, keys: Iterable[WindowKey]) -> None:
+        wanted = set(keys)
+        if not wanted:
+            return
+        statements = self._statements
+        parameters = {
+            "ids": statements.many(sorted({key[0] for key in wanted})),
+            "times": statements.many(sorted({key[1] for key in wanted})),
+        }
+        for row in self._connection.execute(statements.windows, parameters):
+            key = (row.budget_id, row.started_at)
+            if key in wanted:
+                self.windows[key] = OpenWindow(self._wanted[key][0], *row[1:])
+
+    def _make(self, keys: Sequence[WindowKey]) -> set[WindowKey]:
+        """Make windows, each with what the ledger holds for it; return those that nobody else made meanwhile."""
+        windows = {key: self._summed(key) for key in keys}
+        rows = [window.row() for window in windows.values()]
+        result = self._statements.add(self._connection, self._statements.new_windows, rows)
+        made = {(row.budget_id, row.started_at) for row in result} if result.returns_rows else set(keys)
+        self.windows.update((key, windows[key]) for key in made)
+        return made
+
+    def _summed(self, key: WindowKey) -> OpenWindow:
+        terms, end = self._wanted[key]
+        spent = sum_of_scope(self._connection, terms.budget.scope, key[1], end)
+        held = self._connection.execute(self._statements.window_leases, {"budget": key[0], "time": key[1]}).one()
+        return OpenWindow(terms, key[1], end, spent[0], spent[1], int(held[0]), int(held[1]), spent[2])
