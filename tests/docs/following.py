@@ -102,7 +102,7 @@ class PageFollower:
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", self._here(block.code)],  # noqa: S607 - where it is, differs
                 cwd=self._folder,
-                env=environment(settings),
+                env=environment({"XDG_STATE_HOME": str(self._folder / "state"), **settings}),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

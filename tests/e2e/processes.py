@@ -64,7 +64,8 @@ class Process:
             self._process = subprocess.Popen(
                 list(arguments),
                 cwd=folder,
-                env=environment(settings or {}),
+                # What a server keeps by default lies in its own folder.
+                env=environment({"XDG_STATE_HOME": str(folder / "state"), **(settings or {})}),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -25,7 +25,7 @@ from execution_platform.server.config.load import load
 from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.config.source import PlatformSource
 from execution_platform.server.telemetry import make_logger
-from execution_platform.v1 import catalog_pb2_grpc, chat_pb2, chat_pb2_grpc, content_pb2
+from execution_platform.v1 import catalog_pb2_grpc, chat_pb2, chat_pb2_grpc, content_pb2, cost_pb2_grpc
 
 
 @dataclass
@@ -40,6 +40,11 @@ class Served:
     def chat(self) -> chat_pb2_grpc.ChatServiceAsyncStub:
         """The chat service."""
         return chat_pb2_grpc.ChatServiceStub(self.channel)
+
+    @property
+    def costs(self) -> cost_pb2_grpc.CostServiceAsyncStub:
+        """The cost service."""
+        return cost_pb2_grpc.CostServiceStub(self.channel)
 
     @property
     def catalog(self) -> catalog_pb2_grpc.CatalogServiceAsyncStub:
@@ -75,7 +80,7 @@ def serve() -> Serve:
         platform: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Served]:
         registry = Registry([*scripted.PROVIDERS, *specs])
-        configuration = load(registry.specs(), {"EP_LISTEN": "127.0.0.1:0", **(environ or {})})
+        configuration = load(registry.specs(), {"EP_LISTEN": "127.0.0.1:0", "EP_LEDGER": "off", **(environ or {})})
         if not configuration.platform.files:
             source = PlatformSource(PlatformConfiguration.model_validate(ONE_ATTEMPT if platform is None else platform))
             configuration = dataclasses.replace(configuration, platform=source)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -42,18 +43,25 @@ from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
 from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
+from execution_platform.server.services.costs.parts import CostParts
+from execution_platform.server.services.costs.service import CostService
 from execution_platform.server.services.guard import Guard
 from execution_platform.server.services.personas import Personas
 from execution_platform.server.services.reflection import add_reflection
 from execution_platform.server.services.routes import RouteExplainer
 from execution_platform.server.shared_state import SharedState
 from execution_platform.server.telemetry import Logger
-from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc
+from execution_platform.v1 import catalog_pb2, catalog_pb2_grpc, chat_pb2, chat_pb2_grpc, cost_pb2, cost_pb2_grpc
+
+if TYPE_CHECKING:
+    from execution_platform.server.accounting import Accounting
 
 __all__ = ["App"]
 
 _CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 _CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
+_COST = cost_pb2.DESCRIPTOR.services_by_name["CostService"].full_name
+_SERVICES = (_CHAT, _CATALOG, _COST)
 
 #: Seconds between telling callers to go and closing their connections, once no chat runs any more.
 _CLOSE_SECONDS = 2.0
@@ -93,18 +101,21 @@ class App:
         self.reloading = Reloading(self._platform, self.metrics, logger, watch=settings.config_watch)
         self.shared: SharedState | None = None
         if settings.redis_url.get_secret_value():
-            self.shared = SharedState(settings.redis_url, settings.redis_prefix, self.metrics, logger)
+            self.shared = SharedState(
+                settings.redis_url, settings.redis_prefix, self.metrics, logger, bound=settings.redis_wait_seconds
+            )
         self.circuits = Circuits(lambda provider: breaker_of(self._platform.current, provider), self.metrics, logger)
         self._shared_circuits = None if self.shared is None else SharedCircuits(self.shared, self.circuits, logger)
         self.prices = Prices(lambda: self._platform.current)
         self.latencies = Latencies()
         self.planner = Planner(self.router, self.providers, lambda: self._platform.current, self.latencies, self.prices)
         self.limits = Limits(
-            Scopes(lambda: self._platform.current),
+            Scopes(lambda: self._platform.current, budgets=settings.ledger == "on"),
             Limiter(self.metrics, self.shared),
             Estimates(self.prices),
             Throttles(),
         )
+        self.accounting = self._make_accounting() if settings.ledger == "on" else None
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._check_routes()
@@ -116,6 +127,7 @@ class App:
 
         Raises:
             ListenError: the address cannot be served on.
+            ConfigurationError: the ledger's database refuses.
         """
         self._server = self._make_server()
         if self.metrics_endpoint is not None:
@@ -125,9 +137,11 @@ class App:
             await self.shared.start()
         if self._shared_circuits is not None:
             await self._shared_circuits.start()
+        if self.accounting is not None:
+            await self.accounting.start()
         self.providers.prepare(self.router.default_provider())
         await self._server.start()
-        for name in ("", _CHAT, _CATALOG):
+        for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._logger.info("serving", address=self.address, default_provider=self.router.default_provider())
         self.ready.set()
@@ -191,6 +205,26 @@ class App:
         if problems:
             raise ConfigurationError(problems)
 
+    def _make_accounting(self) -> Accounting:
+        # Here, since its libraries take their time, which only servers with a ledger shall pay.
+        from execution_platform.server.accounting import Accounting, Surroundings  # noqa: PLC0415
+
+        platform = self._platform
+        accounting = Accounting(
+            Surroundings(
+                self._settings,
+                lambda: platform.current,
+                self.prices,
+                self.planner,
+                self.limits,
+                self.metrics,
+                self._logger,
+            )
+        )
+        books = accounting.books
+        self.metrics.watch_ledger(lambda: books.database.available, lambda: books.ledger.spooled)
+        return accounting
+
     def _make_metrics(self) -> Metrics:
         if self.metrics_endpoint is None:
             return Metrics()
@@ -204,7 +238,7 @@ class App:
     def _make_server(self) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
-            interceptors=[Guard((_CHAT, _CATALOG), self._logger)],
+            interceptors=[Guard(_SERVICES, self._logger)],
             options=_channel_options(settings, share_port=self._share_port),
             compression=grpc.Compression.NoCompression,
         )
@@ -232,9 +266,11 @@ class App:
             ),
             server,
         )
+        parts = CostParts() if self.accounting is None else self.accounting.parts
+        cost_pb2_grpc.add_CostServiceServicer_to_server(CostService(parts, self._logger), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if settings.reflection:
-            add_reflection((_CHAT, _CATALOG, health.SERVICE_NAME), server)
+            add_reflection((*_SERVICES, health.SERVICE_NAME), server)
         self.address = self._bind(server)
         return server
 
@@ -249,8 +285,18 @@ class App:
             self.limits,
             metrics,
             self._logger,
+            None if self.accounting is None else self.accounting.budgeting,
         )
-        return ChatPipeline(self.providers, self.planner, routes, self.admission, self.limits, metrics, self._logger)
+        return ChatPipeline(
+            self.providers,
+            self.planner,
+            routes,
+            self.admission,
+            self.limits,
+            metrics,
+            self._logger,
+            None if self.accounting is None else self.accounting.ledger,
+        )
 
     def _bind(self, server: grpc.aio.Server) -> str:
         listen = self._settings.listen
@@ -279,6 +325,9 @@ class App:
         await server.stop(_CLOSE_SECONDS)
         late = await self.providers.aclose()
         await self.limits.limiter.aclose()
+        if self.accounting is not None:
+            # No chat runs any more: what they were settled with is written, and then the books are closed.
+            await self.accounting.aclose()
         if self._shared_circuits is not None:
             await self._shared_circuits.aclose()
         if self.shared is not None:
