@@ -184,6 +184,7 @@ def site(tmp_path: Path, upstream: Moody) -> Iterator[Site]:
         for name in ("first", "second"):
             settings = {
                 "EP_REDIS_URL": redis.url,
+                "EP_REDIS_WAIT_SECONDS": "60",
                 "EP_CONFIG_PATH": str(tmp_path / "routes.yaml"),
                 "EP_VLLM_BASE_URL": upstream.url,
                 "EP_VLLM_API_KEY": name,
@@ -272,6 +273,7 @@ def test_servers_start_without_redis_and_find_each_other_later(tmp_path: Path, u
         for name in ("first", "second"):
             settings = {
                 "EP_REDIS_URL": redis.url,
+                "EP_REDIS_WAIT_SECONDS": "60",
                 "EP_CONFIG_PATH": str(tmp_path / "routes.yaml"),
                 "EP_VLLM_BASE_URL": upstream.url,
                 "EP_VLLM_API_KEY": name,

@@ -39,7 +39,11 @@ def test_places_of_a_killed_process_come_back(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     (tmp_path / "personas.yaml").write_text(PERSONAS)
     with real_redis(tmp_path / "redis") as redis:
-        settings = {"EP_REDIS_URL": redis.url, "EP_CONFIG_PATH": str(tmp_path / "personas.yaml")}
+        settings = {
+            "EP_REDIS_URL": redis.url,
+            "EP_REDIS_WAIT_SECONDS": "60",
+            "EP_CONFIG_PATH": str(tmp_path / "personas.yaml"),
+        }
         with (
             serving(tmp_path / "one", settings) as doomed,
             serving(tmp_path / "other", settings) as other,

@@ -276,7 +276,7 @@ async def test_two_servers_share_a_persona(redis: RealRedis, serve: Serve) -> No
     """Two servers with one Redis give a persona's places once."""
     persona = {"provider": "scripted", "retries": {"most": 0}, "limits": {"concurrent": 1}}
     platform = {"personas": {"reviewer": persona}}
-    environ = {"EP_REDIS_URL": redis.url}
+    environ = {"EP_REDIS_URL": redis.url, "EP_REDIS_WAIT_SECONDS": "60"}
     async with serve(environ, platform=platform) as one, serve(environ, platform=platform) as other:
         call = one.chat.Chat(chat_request(HANG, model="", persona="reviewer"))
         await first_message(call)

@@ -162,7 +162,7 @@ class SharedState:
     async def _look(self) -> None:
         """Write a key, as fast as others would: a Redis that is slow, only reads or has no memory is of no use."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(max(_PATIENCE, self.bound)):
                 await self.client.ping()  # connects, which may take longer
             async with asyncio.timeout(self.bound):
                 await self.client.set(self.key("replica", self.replica), 1, ex=60)
