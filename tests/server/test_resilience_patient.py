@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import selectors
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 
@@ -43,6 +44,29 @@ async def swallowed() -> None:
         return
 
 
+class Still(selectors.DefaultSelector):
+    """Waits for nothing: the time that it should wait has passed at once."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Let the time pass."""
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class StillLoop(asyncio.SelectorEventLoop):
+    """A loop whose time passes only while everybody waits, and then in no time."""
+
+    def __init__(self) -> None:
+        self._still = Still()
+        super().__init__(self._still)
+
+    def time(self) -> float:
+        """Return the time that has passed by waiting."""
+        return self._still.now
+
+
 async def test_no_output_in_time_ends_the_attempt() -> None:
     """Without output an attempt ends after `first_token`, as a timeout of the provider's, and is closed."""
     inner = Fake([hang])
@@ -61,10 +85,13 @@ async def test_silence_after_output_ends_the_attempt() -> None:
     assert error.message == "the answer stood still for 0.01 s"
 
 
-async def test_each_piece_begins_the_wait_anew() -> None:
+def test_each_piece_begins_the_wait_anew() -> None:
     """An answer may take many times as long as its longest silence."""
-    pause: list[Step] = [lambda: asyncio.sleep(SHORT / 2), [text("a")]]
-    told = await told_by(patient(Fake([[begin()], *pause * 12, [finish()]]), first_token=SHORT * 40, idle=SHORT * 40))
+    pause: list[Step] = [lambda: asyncio.sleep(9), [text("a")]]
+    inner = Fake([[begin()], *pause * 12, [finish()]])
+    with asyncio.Runner(loop_factory=StillLoop) as runner:
+        told = runner.run(told_by(patient(inner, first_token=10, idle=10)))
+        assert runner.get_loop().time() >= 12 * 9
     assert len(told) == 14
 
 
