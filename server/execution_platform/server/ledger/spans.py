@@ -88,15 +88,19 @@ class Spans:
         """Return in which of them, from 0 on, a moment within them lies, as an expression of SQL."""
         return _number(self._runs(), moment)
 
-    def pieces(self, most: int) -> list[tuple[int, int]]:
-        """Cut the whole time into at most so many pieces; a single span is cut, several are kept whole."""
-        bounds = self.bounds
+    def pieces(self, most: int, start: int, end: int) -> list[tuple[int, int]]:
+        """Cut a time into at most so many pieces: within its only span, or else where spans begin.
+
+        Args:
+            most: pieces.
+            start: of the time, which lies in the first span.
+            end: of the time, which lies in the last span, or is its end.
+        """
         if len(self) > 1:
-            step = -(-len(self) // most)
-            cuts = [*bounds[:-1:step], bounds[-1]]
+            inner = range(0, len(self), -(-len(self) // most))
+            cuts = [start, *(self.bounds[number] for number in inner[1:]), end]
         else:
-            length = max(1, -(-(bounds[1] - bounds[0]) // most))
-            cuts = [*range(bounds[0], bounds[1], length), bounds[1]]
+            cuts = [*range(start, end, -(-(end - start) // most)), end]
         return list(pairwise(cuts))
 
     def _runs(self) -> list[_Run]:

@@ -223,7 +223,8 @@ def _summarize(connection: Connection, plan: SummaryPlan, *, halves: bool) -> Su
     if plan.granularity:
         summary.spans = spans
     sums = _Sums(halves=halves)
-    statement = _statement(plan, spans, sums, cut=connection.dialect.name == "sqlite")
+    times = spans.pieces(_PIECES if connection.dialect.name == "sqlite" else 1, *found)
+    statement = _statement(plan, spans, sums, times)
     for row in _folded(connection, statement, len(plan.dimensions), sums):
         if summary.spans is None:
             row.span = -1
@@ -275,8 +276,7 @@ class _Sums:
         return [(next(values) << 32) + next(values) if name in self._halved else next(values) for name in AMOUNTS]
 
 
-def _statement(plan: SummaryPlan, spans: Spans, sums: _Sums, *, cut: bool) -> Select[Any]:
-    times = spans.pieces(_PIECES if cut else 1)
+def _statement(plan: SummaryPlan, spans: Spans, sums: _Sums, times: Sequence[tuple[int, int]]) -> Select[Any]:
     grouped = [_piece(plan, spans, sums, *time) for time in times]
     if len(grouped) == 1:
         groups = grouped[0].subquery("pieces")
