@@ -133,7 +133,9 @@ class MemoryWindows(MemoryStorage):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._clock = clock
+        # The first minute is whole: whoever has just started is not at the end of one.
+        began = clock()
+        self._clock = lambda: clock() - began
         #: The number of a window, and what was counted in it and in the one before.
         self._counters: dict[str, tuple[int, int, int]] = {}
         self._sweep_at = _SWEEP_AT
