@@ -20,6 +20,7 @@ from execution_platform.server.routing.planner import Planner
 from execution_platform.server.routing.prices import Prices
 from execution_platform.server.routing.worst_case import WorstCases
 from execution_platform.server.services.costs.parts import CostParts
+from execution_platform.server.services.costs.usage import LedgerUsage
 from execution_platform.server.telemetry import Logger
 
 __all__ = ["Accounting", "Surroundings"]
@@ -69,7 +70,10 @@ class Accounting:
         self.books = Books(of.settings, of.logger, observers, of.metrics.ledger_batch)
         worst = WorstCases(of.prices, of.planner.facts, of.configuration)
         self.budgeting = Budgeting(self.books.ledger, worst, of.limits.estimates, of.metrics)
-        self.parts = CostParts()
+        database, ledger = self.books.database, self.books.ledger
+        self.parts = CostParts(
+            usage=LedgerUsage(database, ledger.post, of.prices, of.limits.scopes),
+        )
 
     @property
     def ledger(self) -> Ledger:
