@@ -22,7 +22,7 @@ import annotated_types
 import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from execution_platform.adapters.capabilities import ALL as ALL_CAPABILITIES
@@ -311,7 +311,7 @@ def kind_of(annotation: Any) -> str:
         return "list"
     if isinstance(annotation, type) and issubclass(annotation, StrEnum) and annotation is not CapabilityName:
         return " or ".join(code(each) for each in annotation)
-    words = {str: "text", bool: "`true` or `false`", int: "whole number", dict: "mapping"}
+    words = {str: "text", SecretStr: "text", bool: "`true` or `false`", int: "whole number", dict: "mapping"}
     return words.get(origin or annotation, "number")
 
 

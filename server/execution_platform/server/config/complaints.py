@@ -64,7 +64,7 @@ def validated(model: type[M], node: Node, problems: Problems, further_keys: tupl
         problems: takes what is wrong.
         further_keys: keys that may be written here besides the model's, for who misspells them.
     """
-    if isinstance(node, Scalar) and node.kind == "null":
+    if isinstance(node, Scalar) and node.kind == "null" and not _needs_something(model):
         return model()
     if not isinstance(node, Fields):
         problems.add(node, _TYPES["model_type"])
@@ -75,6 +75,10 @@ def validated(model: type[M], node: Node, problems: Problems, further_keys: tupl
         for each in error.errors(include_url=False, include_input=False):
             _tell(each, model, node, problems, further_keys)
         return None
+
+
+def _needs_something(model: type[BaseModel]) -> bool:
+    return any(field.is_required() for field in model.model_fields.values())
 
 
 def _tell(

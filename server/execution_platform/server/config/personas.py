@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from execution_platform.server.config.alerts import AlertSettings
+from execution_platform.server.config.budgets import BudgetSettings, name_fault
 from execution_platform.server.config.prices import Dollars, PriceSettings, both_hold
 
 __all__ = [
@@ -392,6 +393,9 @@ class PlatformConfiguration(_Model):
         default=LimitSettings(), description="Limits of chats whose credential is no tenant's."
     )
     each_key: LimitSettings = Field(default=LimitSettings(), description="Limits of each caller's credential.")
+    budgets: dict[str, BudgetSettings] = Field(
+        default_factory=dict, description="What may be spent, by the budget's id; held by the ledger."
+    )
     alerts: AlertSettings = Field(
         default=AlertSettings(), description="Who is told what about spending, and when it is unusual."
     )
@@ -411,6 +415,14 @@ class PlatformConfiguration(_Model):
         for name in value:
             if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):
                 raise ValueError(f"{name!r} cannot name a persona: use 1 to 128 letters, digits, '_', '-' or '.'")
+        return value
+
+    @field_validator("budgets")
+    @classmethod
+    def _budget_names(cls, value: dict[str, BudgetSettings]) -> dict[str, BudgetSettings]:
+        for name in value:
+            if fault := name_fault(name):
+                raise ValueError(f"{name!r} {fault}")
         return value
 
     @model_validator(mode="after")

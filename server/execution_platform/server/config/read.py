@@ -13,12 +13,24 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from execution_platform.server.config.alert_addresses import alerts_of
+from execution_platform.server.config.budgets import name_fault
 from execution_platform.server.config.complaints import validated
 from execution_platform.server.config.consistency import Checked, Consistency
 from execution_platform.server.config.document import parse
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.merging import Merging, without_itself
-from execution_platform.server.config.nodes import Fields, Items, Node, Place, Problems, Scalar, joined, nearest
+from execution_platform.server.config.nodes import (
+    Fields,
+    Items,
+    Node,
+    Place,
+    Problems,
+    Scalar,
+    joined,
+    named,
+    nearest,
+    one_of,
+)
 from execution_platform.server.config.personas import (
     DEFAULT_TENANT,
     PersonaSettings,
@@ -79,6 +91,7 @@ class Reading:
     Attributes:
         configuration: all of it.
         sources: file and line of each persona.
+        budget_sources: file and line of each budget.
         warnings: what somebody should look at, one line each.
         files: their names.
         digest: SHA-256 of the files' bytes, one after the other.
@@ -86,6 +99,7 @@ class Reading:
 
     configuration: PlatformConfiguration
     sources: Mapping[str, str] = field(default_factory=dict)
+    budget_sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     digest: str = ""
@@ -146,7 +160,9 @@ class _Reader:
         if self._problems or made is None:
             raise PlatformError(self._problems.lines(files))
         sources = {name: str(self._keys[name]) for name in made.personas}
-        return Reading(made, sources, self._warnings.lines(files), tuple(files), digest_of(self._contents))
+        budgets = sections.get("budgets")
+        places = {name: str(budgets.keys[name]) for name in made.budgets} if isinstance(budgets, Fields) else {}
+        return Reading(made, sources, places, self._warnings.lines(files), tuple(files), digest_of(self._contents))
 
     # --- files to sections
 
@@ -248,6 +264,7 @@ class _Reader:
             made["defaults"] = validated(PersonaSettings, defaults, self._problems, WRITTEN_ONLY)
         self._check_tenants(sections.get("tenants"), made.get("tenants", {}))
         made["personas"] = self._whole_personas(defaults, made.get("providers", {}), made.get("models", {}))
+        self._look_at_budgets(sections.get("budgets"), made)
         return None if self._problems else PlatformConfiguration(**made)
 
     def _named(self, node: Node, model: type[M]) -> dict[str, M]:
@@ -260,8 +277,33 @@ class _Reader:
         elif node.path == "models":
             self._spelling.model_facts(node)
             node = self._spelling.capabilities_of_models(node)
+        elif node.path == "budgets":
+            self._check_names_of_budgets(node)
         read = {name: validated(model, each, self._problems) for name, each in node.entries.items()}
         return {name: value for name, value in read.items() if value is not None}
+
+    def _check_names_of_budgets(self, node: Fields) -> None:
+        for name, each in node.entries.items():
+            if fault := name_fault(name):
+                self._problems.at(node.keys[name], each.path, fault)
+            scope = each.get("scope") if isinstance(each, Fields) else None
+            provider = scope.get("provider") if isinstance(scope, Fields) else None
+            if isinstance(provider, Scalar) and provider.kind == "str" and provider.text:
+                self._known.check_provider(provider, self._problems)
+
+    def _look_at_budgets(self, node: Node | None, made: Mapping[str, Any]) -> None:
+        """Tell of budgets that count nothing, because nobody is called so."""
+        names = {"tenant": {DEFAULT_TENANT, *made.get("tenants", {})}, "persona": set(made["personas"])}
+        for each in node.entries.values() if isinstance(node, Fields) else ():
+            scope = each.get("scope") if isinstance(each, Fields) else None
+            if not isinstance(scope, Fields):
+                continue
+            for key, known in names.items():
+                text = scope.text(key)
+                if text and text not in known:
+                    self._warnings.add(
+                        scope.entries[key], f"there is no {named(key, text)} here; {one_of(text, known)}"
+                    )
 
     def _prices(self, node: Node) -> tuple[PriceSettings, ...]:
         if not isinstance(node, Items):

@@ -111,6 +111,9 @@ def _spell_sections(made: Schema, definitions: dict[str, Schema], known: KnownNa
     sections["personas"]["additionalProperties"] = _or_null({"$ref": "#/$defs/PersonaSettings"})
     sections["providers"]["propertyNames"] = {"enum": sorted(known.providers())}
     sections["models"]["propertyNames"] = {"pattern": _of_providers(known)}
+    # Those of personas' limits begin with "persona.".
+    sections["budgets"]["propertyNames"] = {"pattern": _NAME, "not": {"pattern": r"^persona\."}}
+    definitions["BudgetScopeSettings"]["properties"]["provider"]["enum"] = ["", *sorted(known.providers())]
     definitions["PriceSettings"]["properties"]["provider"]["enum"] = sorted(known.providers())
     for name in ("PriceSettings", "SpecialPrices", "PriceTier"):
         definitions[name]["properties"]["cache_writes"]["propertyNames"] = {"pattern": LIFETIME}

@@ -114,6 +114,10 @@ class PlatformSource:
         """Return file and line of a persona in force; empty: it comes from no file."""
         return self._reading.sources.get(persona, "")
 
+    def place_of_budget(self, budget: str) -> str:
+        """Return file and line of a budget in force; empty: it is of no file."""
+        return self._reading.budget_sources.get(budget, "")
+
     async def reload(self, *, if_changed: bool = False) -> Reload | None:
         """Read the files anew and put what they say in force, as a whole or not at all.
 

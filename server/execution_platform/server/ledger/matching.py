@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from execution_platform.server.ledger.facts import Facts
 from execution_platform.server.ledger.windows import Calendar
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["BudgetTerms", "Budgets"]
+
+#: Later than any window.
+_NEVER: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class BudgetTerms:
         max_tokens: most tokens in a window; None: it limits no tokens.
         hard: chats that might not fit are refused.
         refuses_unpriced: chats whose price is not known are refused.
+        counted_from: a window that begins here or later, in microseconds since the epoch, and has no row holds nothing:
+            all that was ever written to it was written under this budget. Before, the ledger may hold something for it.
         calendar: its windows.
     """
 
@@ -37,6 +43,7 @@ class BudgetTerms:
     max_tokens: int | None
     hard: bool
     refuses_unpriced: bool
+    counted_from: int
     calendar: Calendar
 
     @classmethod
@@ -58,6 +65,7 @@ class BudgetTerms:
             max_tokens=budget.max_tokens or None,
             hard=hard,
             refuses_unpriced=refuses and limit is not None,
+            counted_from=budget.update_time.ToMicroseconds() if budget.HasField("update_time") else _NEVER,
             calendar=Calendar(budget.period, budget.time_zone),
         )
 

@@ -15,37 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
+from execution_platform.server.config.time_zones import UnknownTimeZoneError, time_zone
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["Calendar", "UnknownTimeZoneError", "time_zone", "window_of"]
 
 _MICROS = 1_000_000
 _CLOCK_SECONDS = {cost_pb2.BUDGET_PERIOD_MINUTE: 60, cost_pb2.BUDGET_PERIOD_HOUR: 3_600}
-#: Names under which systems keep copies of their zones, with leap seconds or without; no zone is called so.
-_COPIES = ("posix/", "right/", "localtime", "posixrules")
-
-
-class UnknownTimeZoneError(ValueError):
-    """No time zone has this name."""
-
-
-def time_zone(name: str) -> ZoneInfo:
-    """Return a time zone.
-
-    Args:
-        name: its IANA name; empty: UTC.
-
-    Raises:
-        UnknownTimeZoneError: there is none of that name.
-    """
-    try:
-        if name.startswith(_COPIES):
-            raise ValueError(name)
-        return ZoneInfo(name or "UTC")
-    except (ValueError, OSError, LookupError) as error:  # a folder of zones, such as "Europe", is an OSError
-        raise UnknownTimeZoneError(f"no time zone is called {name!r}") from error
 
 
 class Calendar:
