@@ -56,6 +56,7 @@ class Database:
         address: where it is.
         logger: is told when it goes and comes.
         pause: seconds between looks whether it is back.
+        patience: seconds after which one that does not answer, or is locked, counts as away.
 
     Attributes:
         available: whether it could be used last.
@@ -64,14 +65,13 @@ class Database:
         ConfigurationError: its driver is missing.
     """
 
-    def __init__(self, address: DatabaseAddress, logger: Logger, *, pause: float = 0.5) -> None:
+    def __init__(self, address: DatabaseAddress, logger: Logger, *, pause: float = 0.5, patience: float = 8.0) -> None:
         self.address = address
         self.available = False
-        self._engine = make_engine(address)
+        self._engine = make_engine(address, patience)
         self._logger = logger
         self._pause = pause
         self._began = 0
-        self._prepared = False
         self._snapshots = 0
         self._keeper: asyncio.Task[None] | None = None
         self._on_return: list[Callable[[Absence], Awaitable[None]]] = []
@@ -95,8 +95,7 @@ class Database:
             self._went(error)
 
     async def _prepare(self) -> None:
-        await self._engine.run(upgrade, writes=True)
-        self._prepared = True
+        await self._engine.run(upgrade, writes=True, patient=True)
         self.available = True
 
     async def aclose(self) -> None:
@@ -207,11 +206,10 @@ class Database:
             await asyncio.sleep(self._pause)
             try:
                 await self._engine.forget()
-                if self._prepared:
-                    await self._engine.run(probe, writes=True)
-                    self.available = True
-                else:
-                    await self._prepare()
+                # The tables may be missing, or be of long ago: what is back may be a copy.
+                await self._engine.run(upgrade, writes=True, patient=True)
+                await self._engine.run(probe, writes=True)
+                self.available = True
             except Exception as error:  # noqa: BLE001 - whatever it is, the next look may find it gone
                 if (reason := reason_of(error)) != told:
                     told = reason

@@ -29,17 +29,13 @@ __all__ = ["SNAPSHOTS", "Fault", "PostgresEngine", "Snapshot", "SqlEngine", "Sql
 
 T = TypeVar("T")
 
-#: Seconds that SQLite waits for the lock of another process. It is held for one transaction: milliseconds.
-_BUSY_SECONDS = 5.0
 #: Transactions that read at the same time, in SQLite; and connections to PostgreSQL, the writer's among them.
 _READERS = 4
 _CONNECTIONS = 8
 #: Snapshots at the same time. They have connections of their own, however long they last.
 SNAPSHOTS = 2
-#: Seconds to connect to PostgreSQL, to wait for a connection of the pool, and to write.
-_CONNECT_SECONDS = 5.0
+#: Seconds to wait for a connection of the pool.
 _POOL_SECONDS = 5.0
-_WRITE_SECONDS = 10.0
 
 
 class Fault(Enum):
@@ -63,10 +59,15 @@ class Snapshot(Protocol):
 class SqlEngine(Protocol):
     """A database."""
 
-    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+    async def run(self, work: Callable[[Connection], T], *, writes: bool, patient: bool = False) -> T:
         """Run work in one transaction, which is durable when this returns.
 
         Whoever is cancelled does not know whether it was done.
+
+        Args:
+            work: what to do.
+            writes: whether it does more than read.
+            patient: it may take any time, as changes of tables do.
         """
         ...
 
@@ -87,13 +88,18 @@ class SqlEngine(Protocol):
         ...
 
 
-def make_engine(address: DatabaseAddress) -> SqlEngine:
+def make_engine(address: DatabaseAddress, patience: float) -> SqlEngine:
     """Return the engine for an address. Nothing is opened yet.
+
+    Args:
+        address: where the database is.
+        patience: seconds after which it counts as away: for SQLite, to wait for the lock of another process, which
+            is held for milliseconds; for PostgreSQL, to connect, and to do what writes.
 
     Raises:
         ConfigurationError: the driver is missing.
     """
-    return SqliteEngine(address) if address.dialect == "sqlite" else PostgresEngine(address)
+    return SqliteEngine(address, patience) if address.dialect == "sqlite" else PostgresEngine(address, patience)
 
 
 class SqliteEngine:
@@ -101,17 +107,19 @@ class SqliteEngine:
 
     Args:
         address: the file. It is made, readable for its owner only, and so is its folder.
+        patience: seconds to wait for the lock of another process.
     """
 
-    def __init__(self, address: DatabaseAddress) -> None:
+    def __init__(self, address: DatabaseAddress, patience: float) -> None:
         self._path = address.path
-        self._writer = _sqlite_engine(address, "BEGIN IMMEDIATE", 1)
-        self._reader = _sqlite_engine(address, "BEGIN", _READERS)
+        self._writer = _sqlite_engine(address, patience, "BEGIN IMMEDIATE", 1)
+        self._reader = _sqlite_engine(address, patience, "BEGIN", _READERS)
         self._write_thread = ThreadPoolExecutor(1, "ledger-write")
         self._read_threads = ThreadPoolExecutor(_READERS, "ledger-read")
 
-    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
-        """Run work in a thread."""
+    async def run(self, work: Callable[[Connection], T], *, writes: bool, patient: bool = False) -> T:
+        """Run work in a thread. SQLite is never waited for but where another process has the lock."""
+        del patient
         threads, engine = (self._write_thread, self._writer) if writes else (self._read_threads, self._reader)
         return await asyncio.get_running_loop().run_in_executor(threads, self._run, engine, work)
 
@@ -184,14 +192,14 @@ def _sqlite_fault(cause: BaseException | None) -> Fault:
     return Fault.NONE
 
 
-def _sqlite_engine(address: DatabaseAddress, begin: str, size: int) -> Engine:
+def _sqlite_engine(address: DatabaseAddress, patience: float, begin: str, size: int) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(address.path)),
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=SNAPSHOTS,
         pool_timeout=_POOL_SECONDS,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": patience, "check_same_thread": False},
         hide_parameters=True,
     )
 
@@ -215,12 +223,13 @@ class PostgresEngine:
 
     Args:
         address: where it is.
+        patience: seconds to connect, and to do what writes.
 
     Raises:
         ConfigurationError: asyncpg is missing.
     """
 
-    def __init__(self, address: DatabaseAddress) -> None:
+    def __init__(self, address: DatabaseAddress, patience: float) -> None:
         try:
             import asyncpg  # noqa: F401, PLC0415 - an extra: servers with SQLite do without it
         except ImportError:
@@ -229,6 +238,7 @@ class PostgresEngine:
             ) from None
         from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - as above
 
+        self._patience = patience
         url = URL.create(
             "postgresql+asyncpg",
             username=address.user or None,
@@ -243,17 +253,17 @@ class PostgresEngine:
             max_overflow=SNAPSHOTS,
             pool_timeout=_POOL_SECONDS,
             pool_use_lifo=True,
-            connect_args=_connect_arguments(address),
+            connect_args=_connect_arguments(address, patience),
             hide_parameters=True,
         )
         self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
-    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+    async def run(self, work: Callable[[Connection], T], *, writes: bool, patient: bool = False) -> T:
         """Run work on the event loop."""
         if not writes:
             async with self._reader.begin() as connection:
                 return await connection.run_sync(work)
-        async with asyncio.timeout(_WRITE_SECONDS), self._engine.begin() as connection:
+        async with asyncio.timeout(None if patient else self._patience), self._engine.begin() as connection:
             return await connection.run_sync(work)
 
     @contextlib.asynccontextmanager
@@ -289,9 +299,9 @@ class PostgresEngine:
         await self._engine.dispose()
 
 
-def _connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
+def _connect_arguments(address: DatabaseAddress, patience: float) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "timeout": _CONNECT_SECONDS,
+        "timeout": patience,
         # Compiling a plan to machine code takes longer than any statement of a chat.
         "server_settings": {"application_name": "execution-platform", "jit": "off"},
     }
