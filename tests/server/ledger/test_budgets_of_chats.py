@@ -1,0 +1,298 @@
+"""Hard budgets hold chats: before anybody is asked, while an answer streams, and whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from tests.server.conftest import (
+    Serve,
+    Served,
+    chat_request,
+    error_info,
+    events_of,
+    failed_stream,
+    kinds,
+    until,
+)
+from tests.server.ledger.served import (
+    PRICES,
+    check,
+    held,
+    make_budget,
+    nanos_of,
+    record_of,
+    records,
+    spent,
+    untruths,
+    with_ledger,
+)
+from tests.server.ledger.test_records_of_chats import DOWN, GOOD, ID, LATE, Script, platform, request, specs
+from tests.server.test_limits_of_chats import quota_of
+from tests.server.test_resilience_of_a_server import spec
+
+from execution_platform.adapters.scripted.adapter import ScriptedAdapter
+from execution_platform.server.ledger.database import Database
+from execution_platform.v1 import chat_pb2, usage_pb2
+
+#: A hundred pieces of 25 tokens each.
+LONG: Script = [{"repeat": {"times": 100, "steps": [{"text": "1234" * 25}, {"pause_ms": 1}]}}]
+
+
+def most(tokens: int, **fields: Any) -> chat_pb2.ChatRequest:
+    """A chat of the persona whose answer may be so long."""
+    return request(sampling=chat_pb2.Sampling(max_output_tokens=tokens), **fields)
+
+
+def any_of(tokens: int) -> chat_pb2.ChatRequest:
+    """The same without an id."""
+    asking = most(tokens)
+    asking.request_id = ""
+    return asking
+
+
+async def test_chat_without_room_is_refused_before_anybody_is_asked(
+    serve: Serve, database: Database, database_url: str
+) -> None:
+    """A chat whose worst case does not fit is told which budget it is and when to come again; nobody was asked."""
+    provider = ScriptedAdapter(GOOD)
+    async with serve(with_ledger(database_url), specs(provider, []), platform(fallback=[])) as served:
+        await make_budget(served, database, "0.1")
+        events, error = await failed_stream(served.chat.Chat(most(1000)))
+        assert (provider.calls, kinds(events), await records(database), await held(database)) == (0, ["failed"], [], {})
+    assert (error.code(), error_info(error).reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_EXCEEDED")
+    assert quota_of(error)[0] == "budget:b"
+    assert "0.1" in (error.details() or "")
+
+
+async def test_chat_larger_than_a_budget_is_not_told_to_come_again(
+    serve: Serve, database: Database, database_url: str
+) -> None:
+    """What can never fit has no RetryInfo; what fits into the next window is told when that begins."""
+    async with serve(with_ledger(database_url), specs([GOOD], []), platform(fallback=[])) as served:
+        await make_budget(served, database, tokens=150)
+        _, error = await failed_stream(served.chat.Chat(any_of(1000)))
+        assert quota_of(error)[1] is None
+        # 42 of 150 are used now.
+        await events_of(served.chat.Chat(any_of(50)))
+        _, error = await failed_stream(served.chat.Chat(any_of(100)))
+    seconds = quota_of(error)[1]
+    assert seconds is not None
+    assert 0 < seconds <= 31 * 86_400
+
+
+async def test_budget_counts_what_was_spent(serve: Serve, database: Database, database_url: str) -> None:
+    """After a chat its budget has seen what the record says, and holds nothing any more."""
+    async with serve(with_ledger(database_url), specs([GOOD], []), platform(fallback=[])) as served:
+        await make_budget(served, database, "10", persona="writer")
+        events = await events_of(served.chat.Chat(most(1000)))
+        record = await record_of(database, ID)
+        check(record, events[-1])
+        assert await spent(database) == (54_000_000, 42) == (nanos_of(record.cost), 42)
+        assert await held(database) == {}
+        assert await untruths(database) == []
+
+
+async def test_used_up_budget_ends_a_stream_at_a_chunks_edge(
+    serve: Serve, database: Database, database_url: str
+) -> None:
+    """An answer that uses up a budget ends with the piece that did, well-formed and with OK; the upstream is closed."""
+    provider = ScriptedAdapter(LONG)
+    configuration = platform(fallback=[])
+    # It says more than anybody knew it could.
+    configuration["models"]["a/echo"] = {**PRICES, "max_output_tokens": 200}
+    async with serve(with_ledger(database_url), specs(provider, []), configuration) as served:
+        await make_budget(served, database, tokens=1_000)
+        events = await events_of(served.chat.Chat(request()))
+        await until(lambda: provider.open_streams == 0)
+        record = (await records(database))[0]
+        check(record, events[-1])
+        used = (await spent(database))[1]
+        assert await held(database) == {}
+        assert await untruths(database) == []
+    finished = events[-1].finished
+    assert (finished.reason, finished.provider_finish_reason) == (chat_pb2.FINISH_REASON_BUDGET_EXCEEDED, "budget:b")
+    assert finished.cost.status == usage_pb2.COST_STATUS_ESTIMATED
+    assert 1_000 < used <= 1_000 + 25
+    assert_well_formed(events)
+
+
+def assert_well_formed(events: list[chat_pb2.ChatEvent]) -> None:
+    """Each block that began is stopped, once, and one event ends it all."""
+    began = [event.block_started.block.index for event in events if event.HasField("block_started")]
+    stopped = [event.block_stopped.index for event in events if event.HasField("block_stopped")]
+    assert began == stopped
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert sum(event.HasField("finished") for event in events) == 1
+
+
+async def test_cheaper_model_answers_where_the_dear_one_does_not_fit(
+    serve: Serve, database: Database, database_url: str
+) -> None:
+    """A model that a budget has no room for is passed over, and a cheaper one asked; the attempts say why."""
+    dear = ScriptedAdapter(GOOD)
+    configuration = platform()
+    configuration["models"]["b/echo"] = {"input_price": "1", "output_price": "2"}
+    async with serve(with_ledger(database_url), specs(dear, [GOOD]), configuration) as served:
+        await make_budget(served, database, "0.1")
+        events = await events_of(served.chat.Chat(most(1000)))
+        record = await record_of(database, ID)
+        check(record, events[-1])
+        assert await held(database) == {}
+    attempts = events[-1].finished.attempts
+    assert [(each.provider, chat_pb2.AttemptOutcome.Name(each.outcome)) for each in attempts] == [
+        ("a", "ATTEMPT_OUTCOME_SKIPPED"),
+        ("b", "ATTEMPT_OUTCOME_FINISHED"),
+    ]
+    assert "budget 'b'" in attempts[0].error.message
+    assert dear.calls == 0
+    assert [each.provider for each in record.attempts] == ["b"]
+
+
+async def test_refusal_by_all_models_says_which_budget(serve: Serve, database: Database, database_url: str) -> None:
+    """Where no model of several fits the chat is told of the budget, not that nobody can be asked; once, not again."""
+    configuration = platform(retries={"most": 3, "first_wait": "1ms"})
+    async with serve(with_ledger(database_url), specs([GOOD], [GOOD]), configuration) as served:
+        await make_budget(served, database, "0.1")
+        events, error = await failed_stream(served.chat.Chat(most(1000)))
+    assert error_info(error).reason == "BUDGET_EXCEEDED"
+    assert [each.provider for each in events[-1].failed.attempts] == ["a", "b"]
+
+
+async def test_model_without_a_price_is_refused_by_a_budget_of_money(
+    serve: Serve, database: Database, database_url: str
+) -> None:
+    """A budget of money refuses what it cannot count, and says what to do; one of tokens lets it pass."""
+    configuration = platform(fallback=[])
+    configuration["models"] = {}
+    async with serve(with_ledger(database_url), specs([GOOD], []), configuration) as served:
+        await make_budget(served, database, "1000")
+        _, error = await failed_stream(served.chat.Chat(most(10)))
+        assert "no price is known of a/echo" in (error.details() or "")
+    assert error_info(error).reason == "BUDGET_EXCEEDED"
+
+
+async def test_failed_attempt_makes_room_for_the_next(serve: Serve, database: Database, database_url: str) -> None:
+    """A budget with room for one worst case serves a retry and a fallback, one after the other."""
+    configuration = platform(retries={"most": 1, "most_before_fallback": 1, "first_wait": "1ms"})
+    async with serve(with_ledger(database_url), specs([DOWN], [GOOD]), configuration) as served:
+        await make_budget(served, database, tokens=150)
+        events = await events_of(served.chat.Chat(most(100)))
+        check(await record_of(database, ID), events[-1])
+        assert len(events[-1].finished.attempts) == 3
+        assert await held(database) == {}
+        assert await untruths(database) == []
+
+
+async def test_second_attempt_beside_a_late_one_needs_room(serve: Serve, database: Database, database_url: str) -> None:
+    """A hedge that a budget has no room for is not begun, and the first one waited for."""
+    slow: Script = [{"pause_ms": 100}, *GOOD]
+    second = ScriptedAdapter(GOOD)
+    configuration = platform(hedging={"after": "1ms"})
+    made = [spec("a", ScriptedAdapter(slow)), spec("b", second)]
+    async with serve(with_ledger(database_url), made, configuration) as served:
+        await make_budget(served, database, tokens=150)
+        events = await events_of(served.chat.Chat(most(100)))
+    assert events[-1].finished.route.provider == "a"
+    assert second.calls == 0
+
+
+async def test_many_at_once_never_overrun_a_budget(serve: Serve, database: Database, database_url: str) -> None:
+    """Of many chats at once just as many run as have room, and what was spent is what their records say."""
+    slow: Script = [{"text": "a"}, {"pause_ms": 50}, {"usage": {"input": 30, "output": 12}}]
+    provider = ScriptedAdapter(slow)
+    async with serve(with_ledger(database_url), specs(provider, []), platform(fallback=[])) as served:
+        # A worst case is 128 tokens: 28 of the prompt, 100 of the answer.
+        await make_budget(served, database, tokens=600)
+        calls = [served.chat.Chat(any_of(100)) for _ in range(40)]
+        endings = Counter(await asyncio.gather(*(ending_of(call) for call in calls)))
+        kept = await records(database)
+        assert await held(database) == {}
+        assert await untruths(database) == []
+        assert await spent(database) == (sum(nanos_of(each.cost) for each in kept), 42 * len(kept))
+    assert endings["finished"] == provider.calls == len(kept)
+    assert endings["finished"] + endings["BUDGET_EXCEEDED"] == 40
+    assert 4 <= endings["finished"] <= 600 // 42
+
+
+async def ending_of(call: Any) -> str:
+    """How a stream ends: with `finished`, cancelled, or with an error's reason."""
+    try:
+        events = await events_of(call)
+    except asyncio.CancelledError:
+        return "cancelled"
+    except grpc.aio.AioRpcError as error:
+        return "cancelled" if error.code() is grpc.StatusCode.CANCELLED else str(error_info(error).reason)
+    return kinds(events)[-1] or ""
+
+
+@pytest.mark.slow
+async def test_random_cancels_leave_nothing_reserved(serve: Serve, database: Database, database_url: str) -> None:
+    """Of 2,000 chats under a budget, 30 % of them cancelled at random moments, nothing is held when all have ended."""
+    chance = random.Random(11)  # noqa: S311 - chance for a test
+    scripts: list[Script] = [
+        GOOD,
+        DOWN,
+        [{"text": "a"}, {"pause_ms": 5}, {"break": True}],
+        [*GOOD, {"pause_ms": 4}],
+        LATE,
+    ]
+    configuration = platform(hedging={"after": "5ms"}, mid_stream="restart")
+    made = specs(ScriptedAdapter(GOOD), [GOOD])
+    async with serve(with_ledger(database_url), made, configuration) as served:
+        await make_budget(served, database, "1000000", persona="writer")
+
+        async def one(number: int) -> str:
+            asking = any_of(100)
+            script = scripts[number % len(scripts)]
+            asking.provider_options.extend(chat_request(script).provider_options)
+            call = served.chat.Chat(asking)
+            if script is LATE or chance.random() < 0.3:
+                asyncio.get_running_loop().call_later(chance.random() * 0.06, call.cancel)
+            return await ending_of(call)
+
+        endings: Counter[str] = Counter()
+        numbers = iter(range(2_000))
+
+        async def caller() -> None:
+            for number in numbers:
+                endings[await one(number)] += 1
+
+        await asyncio.gather(*(caller() for _ in range(30)))
+        await until(lambda: served.app.admission.running == 0)
+        # Whoever is cancelled while its record is written does not wait for it.
+        await nothing_held(database)
+        assert await untruths(database) == []
+        kept = await records(database)
+        for record in kept:
+            check(record)
+        assert await spent(database) == (
+            sum(nanos_of(each.cost) for each in kept),
+            sum(each.input_tokens + each.output_tokens for each in kept),
+        )
+        assert open_streams_of(served, "a") == open_streams_of(served, "b") == 0
+        faults = [line for line in served.log.getvalue().splitlines() if '_fault"' in line or "Traceback" in line]
+    assert faults == []
+    assert len({record.id for record in kept}) == len(kept)
+    # A cancel may come before anybody was asked; all others leave a record.
+    assert endings["finished"] <= len(kept) <= 2_000
+    assert endings["cancelled"] > 400, endings
+
+
+async def nothing_held(database: Database) -> None:
+    """Wait until nothing is held. The limit only keeps a failing run from hanging."""
+    async with asyncio.timeout(60):
+        while await held(database):  # noqa: ASYNC110 - what is waited for is in a database
+            await asyncio.sleep(0.01)
+
+
+def open_streams_of(served: Served, provider: str) -> int:
+    """How many streams a provider has open."""
+    adapter = served.app.providers.adapter(provider)
+    assert isinstance(adapter, ScriptedAdapter)
+    return adapter.open_streams
