@@ -69,7 +69,7 @@ class AnomalySettings(_Model):
 
     enabled: bool = Field(default=True, description="Whether hours are compared at all.")
     deviations: Annotated[Decimal, Field(ge=3, le=100)] = Field(
-        default=Decimal(6), description="Robust standard deviations above the median that are too many."
+        default=Decimal(8), description="Robust standard deviations above the median that are too many."
     )
     least_weeks: Annotated[int, Field(ge=2, le=8)] = Field(
         default=4, description="Weeks that must have been seen before an hour is compared with them."
