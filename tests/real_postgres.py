@@ -49,6 +49,11 @@ class RealPostgres:
         """The address of a database."""
         return f"postgresql://ledger:made-up-word@127.0.0.1:{self.port}/{name}"
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         if not (self._folder / "data/PG_VERSION").exists():
