@@ -70,17 +70,21 @@ def nanos(cost: usage_pb2.Cost) -> list[int]:
             ],
             [3_000_000, 6_000_000, 15_000_000, 12_000_000, 7_500_000, 4_500_000],
         ),
-        # Above 200,000 tokens of prompt, cached or not, every token costs more: $6 in, $0.60 reads, $22.50 out.
+        # Above 100,000 tokens of prompt, cached or not, every token of Claude Haiku 5.5 costs five times as much.
         (
             "anthropic",
-            "claude-sonnet-4-5",
-            [item(INPUT, 1), item(CACHE_READ, 200_000), item(OUTPUT, 2)],
-            [6_000, 120_000_000, 45_000],
+            "claude-haiku-5-5",
+            [item(INPUT, 1), item(CACHE_READ, 100_000), item(OUTPUT, 2)],
+            [500, 5_000_000, 5_000],
         ),
-        # At 200,000 it does not.
-        ("anthropic", "claude-sonnet-4-5", [item(CACHE_READ, 200_000)], [60_000_000]),
+        # At 100,000 it does not.
+        ("anthropic", "claude-haiku-5-5", [item(CACHE_READ, 100_000)], [1_000_000]),
         # Web searches are $10 a thousand, beside the tokens; fetching pages is free.
         ("anthropic", "claude-sonnet-4-5", [calls("web_search", 3), calls("web_fetch", 5)], [30_000_000, 0]),
+        # OpenAI's searches; the first version of its web search is dearer with models that do not reason.
+        ("openai", "gpt-5", [calls("web_search", 3), calls("file_search", 2)], [30_000_000, 5_000_000]),
+        ("openai", "gpt-5", [calls("web_search_preview", 1)], [10_000_000]),
+        ("openai", "gpt-4.1-mini", [calls("web_search_preview", 1)], [25_000_000]),
         # GPT-5: $1.25 in, $0.125 cached, $10 out, reasoning and predictions too; cache writes cost what input costs.
         (
             "openai",
@@ -149,6 +153,7 @@ def test_what_a_usage_costs(
         ("openai", "gpt-5", usage_pb2.Usage(items=[item(MEDIA, 1, unit=usage_pb2.USAGE_UNIT_IMAGE)])),
         ("openai", "gpt-5", usage_pb2.Usage(items=[item(INPUT, 1)], service_tier="scale")),
         ("azure", "gpt-5", usage_pb2.Usage(items=[item(INPUT, 1)], service_tier="priority")),
+        ("azure", "gpt-5", usage_pb2.Usage(items=[item(INPUT, 1), calls("web_search", 1)])),
         ("gemini", "gemini-2.5-flash", usage_pb2.Usage(items=[item(INPUT, 1)], service_tier="PROVISIONED_THROUGHPUT")),
         ("openai", "gpt-4o-audio-preview", usage_pb2.Usage(items=[item(OUTPUT, 1, modality=AUDIO)])),
         ("openai", "gpt-6.1-terra", usage_pb2.Usage(items=[item(CACHE_WRITE, 1, ttl=12 * 3_600)])),
@@ -194,6 +199,15 @@ def test_a_price_follows_the_calendar() -> None:
     assert nanos(prices().cost("gemini", "gemini-3.8-flash", usage)) == [750_000]
     later = prices(now=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
     assert nanos(later.cost("gemini", "gemini-3.8-flash", usage)) == [1_500_000]
+
+
+def test_tiers_end_with_the_beta_that_they_were_of() -> None:
+    """A prompt of Claude Sonnet 4.5 beyond its window is the sum of several requests, none of which was so long."""
+    usage = usage_pb2.Usage(items=[item(INPUT, 1), item(CACHE_READ, 200_000), item(OUTPUT, 2)])
+    assert nanos(prices().cost("anthropic", "claude-sonnet-4-5", usage)) == [3_000, 60_000_000, 30_000]
+    before = dt.datetime(2026, 4, 29, tzinfo=dt.UTC)
+    cost = prices().cost("anthropic", "claude-sonnet-4-5", usage, at=before)
+    assert nanos(cost) == [6_000, 120_000_000, 45_000]
 
 
 @pytest.mark.parametrize(

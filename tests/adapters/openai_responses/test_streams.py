@@ -424,6 +424,27 @@ def test_tools_and_drawing_are_counted_apart() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("tool", "more", "expected"),
+    [
+        ("web_search", {}, {"web_search": 1, "file_search": 1}),
+        ("web_search_preview_2025_03_11", {}, {"web_search_preview": 1, "file_search": 1}),
+        ("web_search", {"tool_usage": {"web_search": {"num_requests": 3}}}, {"web_search": 3, "file_search": 1}),
+    ],
+)
+def test_searches_that_no_usage_tells_are_counted(tool: str, more: Event, expected: dict[str, int]) -> None:
+    """Each search among the items is a call that is charged; a page that was opened is none."""
+    output = [
+        {"type": "web_search_call", "id": "w1", "status": "completed", "action": {"type": "search", "query": "q"}},
+        {"type": "web_search_call", "id": "w2", "status": "completed", "action": {"type": "open_page", "url": "u"}},
+        {"type": "file_search_call", "id": "f1", "status": "completed", "queries": ["q"]},
+    ]
+    last = completed(output=output, tools=[{"type": tool}], **more)
+    items = answer_to(stream_of(CREATED, last)).finished.usage.items
+    calls = {item.tool: item.quantity for item in items if item.kind == usage_pb2.USAGE_KIND_SERVER_TOOL_CALL}
+    assert calls == expected
+
+
 def test_the_echo_of_a_large_request_is_kept() -> None:
     """An answer that repeats a large request is told whole, in as many events as that takes."""
     body: Event = {

@@ -79,6 +79,9 @@ class Held(WrappingAdapter):
                 entry.streamed.take(event.block_delta)
                 if entry.first_output is not None:
                     continue
+            if kind == "route_changed":
+                # The provider has gone on with another model, which is what it charges for.
+                entry.served_model = event.route_changed.route.served_model or entry.served_model
             if kind == "usage_updated":
                 self._used(event.usage_updated.usage)
             elif kind == "started":

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, Provider
 
-__all__ = ["Found", "PriceList"]
+__all__ = ["Found", "Listed", "PriceList"]
 
 #: The package's names of the providers whose prices it knows. Who is not here runs on a machine of the operator's, or
 #: publishes no prices.
@@ -37,6 +38,67 @@ _THEIR_NAMES: Final = {
 }
 
 
+#: Prices of long prompts that ended with the beta which they were of, though the list goes on with them: what is longer
+#: since then is the sum of several requests within one answer. Source: the list's own comment; platform.claude.com,
+#: the page of Claude Sonnet 4.5 (200,000 tokens, one price), read 2026-11-21.
+_TIERS_END: Final = {("anthropic", "claude-sonnet-4-5"): datetime(2026, 4, 30, tzinfo=UTC)}
+
+#: What the list lacks: the first version of OpenAI's search, which costs more with models that do not reason, in US
+#: dollars for a thousand calls. Source: developers.openai.com/api/docs/pricing, as quoted at community.openai.com, read
+#: 2026-11-21.
+_PREVIEW: Final = "web_search_preview"
+_PREVIEW_PRICES: Final = (("gpt-4o", Decimal(25)), ("gpt-4.1", Decimal(25)), ("", Decimal(10)))
+_TOOLS: Final = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The list's prices of a model, for a time and a tier.
+
+    Attributes:
+        prices: as the list has them.
+        provider: the list's name of the provider.
+        model: the list's name of the model.
+        is_its_own: as in :class:`Found`.
+        one_price: prompts of any length cost the same.
+    """
+
+    prices: ModelPrice
+    provider: str = ""
+    model: str = ""
+    is_its_own: bool = True
+    one_price: bool = False
+
+    def bands(self, name: str) -> Iterator[tuple[int, Decimal]]:
+        """Yield a price, each with the tokens of a prompt above which it holds: -1, then those of the tiers."""
+        price = getattr(self.prices, name, None)
+        if isinstance(price, Decimal):
+            yield -1, price
+        elif price is not None:
+            yield -1, price.base
+            for tier in () if self.one_price else price.tiers:
+                yield tier.start, tier.price
+
+    def names(self) -> list[str]:
+        """Return the names of the prices that there are."""
+        return list(vars(self.prices))
+
+    def tool(self, tool: str) -> Decimal | None:
+        """Return what a thousand calls of a tool cost; None: nobody knows. Other sellers' tools are no maker's."""
+        if not self.is_its_own:
+            return None
+        if tool == _PREVIEW and self.provider == "openai":
+            return next(price for start, price in _PREVIEW_PRICES if self.model.startswith(start))
+        return next((price for _, price in self.bands(_TOOLS.get(tool, ""))), None)
+
+    def tools(self) -> Iterator[tuple[str, Decimal]]:
+        """Yield the tools that have a price, with it."""
+        for tool in (*_TOOLS, _PREVIEW):
+            price = self.tool(tool)
+            if price is not None:
+                yield tool, price
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A model of the list.
@@ -45,11 +107,13 @@ class Found:
         model: its entry.
         is_its_own: it is the seller's own entry, rather than that of the model's maker.
         daily: its prices differ by the time of day.
+        provider: the list's name of the seller.
     """
 
     model: ModelInfo
     is_its_own: bool
     daily: bool
+    provider: str = ""
 
     def phase(self, at: datetime) -> object:
         """Return what is equal for times that have the same prices, for all tiers."""
@@ -57,7 +121,7 @@ class Found:
         # All other prices begin with a day.
         return (day, id(self.model.get_prices(at))) if self.daily else day
 
-    def prices(self, at: datetime, words: Sequence[str] = ()) -> ModelPrice | None:
+    def prices(self, at: datetime, words: Sequence[str] = ()) -> Listed | None:
         """Return the prices at a time; None: none are known for a tier or speed.
 
         Args:
@@ -70,7 +134,14 @@ class Found:
             if variant is None:
                 return None
             context.update(variant.when)
-        return self.model.get_prices(at, context)
+        end = _TIERS_END.get((self.provider, self.model.id))
+        return Listed(
+            self.model.get_prices(at, context),
+            self.provider,
+            self.model.id,
+            self.is_its_own,
+            one_price=end is not None and at >= end,
+        )
 
     def variants(self, at: datetime) -> list[PriceVariant]:
         """Return the prices of tiers and speeds at a time."""
@@ -105,7 +176,7 @@ class PriceList:
         everybody = list(self._providers.values())
         found = [theirs.find_model(name, all_providers=everybody) for name in names]
         all_found = [
-            Found(each, any(each is own for own in theirs.models), _is_daily(each))
+            Found(each, any(each is own for own in theirs.models), _is_daily(each), theirs.id)
             for each in found
             if each is not None
         ]

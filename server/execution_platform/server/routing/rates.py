@@ -6,15 +6,13 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from execution_platform.server.routing.declared import Declared
+from execution_platform.server.routing.listed import Listed
 from execution_platform.v1 import common_pb2, content_pb2, usage_pb2
 
-if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
-
-__all__ = ["ANSWER", "FREE_TOOLS", "PROMPT", "TOOL_PRICES", "Rate", "Rates", "UnknownPriceError", "bands_of"]
+__all__ = ["ANSWER", "FREE_TOOLS", "PROMPT", "Rate", "Rates", "UnknownPriceError"]
 
 
 #: Tokens of the prompt. All of them together decide which tier of prices holds.
@@ -43,7 +41,6 @@ _HOUR: Final = 3_600
 #: Tools that their provider runs for nothing beyond the tokens. Source of Anthropic's: platform.claude.com, the page
 #: of the web fetch tool, read 2026-11-21.
 FREE_TOOLS: Final = frozenset({("anthropic", "web_fetch")})
-TOOL_PRICES: Final = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
 
 #: Providers whose audio tokens cost many times their text tokens: without a price for audio there is none.
 _DEAR_AUDIO: Final = frozenset({"openai", "azure"})
@@ -126,7 +123,7 @@ class Rates:
     """
 
     provider: str
-    listed: ModelPrice | None
+    listed: Listed | None
     declared: tuple[Declared, ...] = ()
     factor: Decimal = Decimal(1)
     _edges: tuple[int, ...] = field(default=(), init=False, repr=False)
@@ -134,9 +131,8 @@ class Rates:
     def __post_init__(self) -> None:
         """Note where tiers begin: between two of them all prompts have the same prices."""
         bands = [band for declared in self.declared for each in declared.prices.values() for band in each]
-        bands += [
-            band for name in ({} if self.listed is None else vars(self.listed)) for band in bands_of(self.listed, name)
-        ]
+        listed = self.listed
+        bands += [] if listed is None else [band for name in listed.names() for band in listed.bands(name)]
         self._edges = tuple(sorted({above for above, _ in bands}))
 
     def band(self, prompt_tokens: int) -> int:
@@ -162,7 +158,7 @@ class Rates:
                 return Rate.of_dollars(declared.tools[item.tool], _THOUSAND, declared.version)
         if (self.provider, item.tool) in FREE_TOOLS:
             return Rate(0, _THOUSAND)
-        price = self._listed(TOOL_PRICES.get(item.tool, ""), prompt_tokens)
+        price = None if self.listed is None else self.listed.tool(item.tool)
         if price is None:
             raise UnknownPriceError
         return Rate.of_dollars(price, _THOUSAND)
@@ -209,21 +205,10 @@ class Rates:
     def _listed(self, name: str, prompt_tokens: int) -> Decimal | None:
         """Return a price of the list; None: it has none of that name."""
         price = None
-        for above, each in bands_of(self.listed, name):
+        for above, each in () if self.listed is None else self.listed.bands(name):
             if prompt_tokens > above:
                 price = each
         return price
-
-
-def bands_of(listed: ModelPrice | None, name: str) -> Iterator[tuple[int, Decimal]]:
-    """Yield a price of the list, each with the tokens of a prompt above which it holds: -1, then those of the tiers."""
-    price = getattr(listed, name, None) if name else None
-    if isinstance(price, Decimal):
-        yield -1, price
-    elif price is not None:
-        yield -1, price.base
-        for tier in price.tiers:
-            yield tier.start, tier.price
 
 
 def _names(kind: usage_pb2.UsageKind.ValueType, modality: str, ttl: int) -> Iterator[str]:

@@ -92,6 +92,8 @@ def usage_of(response: Fields, headers: Mapping[str, str], *, cached_outside: bo
     tool_usage = value_of(response.get("tool_usage"))
     if isinstance(tool_usage, dict):
         _count_tools(items, tool_usage, _image_model(response))
+    if not (isinstance(usage, dict) and isinstance(usage.get("server_side_tool_usage_details"), dict)):
+        _count_searches(items, response, tool_usage if isinstance(tool_usage, dict) else {})
     _count_drawings(items, response)
     told = items.usage(json_of(raw) if isinstance(usage, dict) else "")
     told.service_tier = clean_text(response.get("service_tier"))
@@ -183,6 +185,27 @@ def _image_model(response: Fields) -> str:
         if isinstance(tool, dict) and tool.get("type") == "image_generation" and isinstance(tool.get("model"), str):
             return str(tool["model"])
     return "image_generation"
+
+
+def _count_searches(items: UsageItems, response: Fields, told: dict[str, Any]) -> None:
+    """Count the searches that an answer shows and no usage tells: each is charged, but not pages that were opened."""
+    tools = value_of(response.get("tools"))
+    types = [str(tool.get("type")) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    preview = any(name.startswith("web_search_preview") for name in types)
+    for raw in elements_if_any(response.get("output")):
+        if b"_search_call" not in bytes(raw):
+            continue
+        item = fields_if_any(raw)
+        kind = clean_text(item.get("type"))
+        if kind == "file_search_call" and "file_search" not in told:
+            _count_calls(items, "file_search", 1)
+        elif kind == "web_search_call" and "web_search" not in told and _is_search(item):
+            _count_calls(items, "web_search_preview" if preview else "web_search", 1)
+
+
+def _is_search(call: Fields) -> bool:
+    action = value_of(call.get("action"))
+    return not isinstance(action, dict) or action.get("type", "search") == "search"
 
 
 def _count_drawings(items: UsageItems, response: Fields) -> None:
