@@ -87,7 +87,7 @@ def test_a_recorded_answer_costs_what_its_own_figures_cost(ours: Prices, record:
         assert any(item.unit != usage_pb2.USAGE_UNIT_TOKEN for item in usage.items) or usage.service_tier
         return
     expected = read.calc_price(genai_request_timestamp=DAY).total_price
-    # What advisors and compaction used is beside the figures of the answer, and searches are shown by an answer's items:
+    # What advisors and compaction used is beside the figures of the answer, and searches are among its items:
     # the list's reader looks at neither.
     lines = [line for line in cost.lines if not line.item.model and not (flavor == "responses" and line.item.tool)]
     total = sum((Decimal(line.amount.nanos) for line in lines), Decimal(0)) / 10**9
