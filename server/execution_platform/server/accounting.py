@@ -5,13 +5,14 @@ Imported only where the ledger is on: its libraries take their time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.config.settings import Settings
+from execution_platform.server.config.source import PlatformSource
 from execution_platform.server.ledger.alerts.observer import Observer
 from execution_platform.server.ledger.books import Books
+from execution_platform.server.ledger.configured import ConfiguredBudgets, persona_of
 from execution_platform.server.ledger.ledger import Ledger
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
@@ -19,6 +20,7 @@ from execution_platform.server.resilience.budgeted import Budgeting
 from execution_platform.server.routing.planner import Planner
 from execution_platform.server.routing.prices import Prices
 from execution_platform.server.routing.worst_case import WorstCases
+from execution_platform.server.services.costs.budgets import LedgerBudgets
 from execution_platform.server.services.costs.parts import CostParts
 from execution_platform.server.services.costs.usage import LedgerUsage
 from execution_platform.server.telemetry import Logger
@@ -32,7 +34,7 @@ class Surroundings:
 
     Attributes:
         settings: of the server.
-        configuration: gives the configuration in force.
+        platform: the configuration of personas and routes.
         prices: what things cost.
         planner: whom a request asks.
         limits: know whose a caller is, and estimate.
@@ -41,7 +43,7 @@ class Surroundings:
     """
 
     settings: Settings
-    configuration: Callable[[], PlatformConfiguration]
+    platform: PlatformSource
     prices: Prices
     planner: Planner
     limits: Limits
@@ -68,11 +70,17 @@ class Accounting:
         # Who observes needs the database, and the ledger those who observe.
         observers: list[Observer] = []
         self.books = Books(of.settings, of.logger, observers, of.metrics.ledger_batch)
-        worst = WorstCases(of.prices, of.planner.facts, of.configuration)
+        worst = WorstCases(of.prices, of.planner.facts, lambda: of.platform.current)
         self.budgeting = Budgeting(self.books.ledger, worst, of.limits.estimates, of.metrics)
         database, ledger = self.books.database, self.books.ledger
+        configured = ConfiguredBudgets(
+            database, lambda: of.platform.current if of.platform.files else None, ledger.refresh, of.logger
+        )
+        of.platform.on_change(configured.ask)
+        self.books.add(configured)
         self.parts = CostParts(
             usage=LedgerUsage(database, ledger.post, of.prices, of.limits.scopes),
+            budgets=LedgerBudgets(database, ledger.refresh, partial(_place_of_budget, of.platform)),
         )
 
     @property
@@ -91,3 +99,9 @@ class Accounting:
     async def aclose(self) -> None:
         """Write what waits, and close. Idempotent."""
         await self.books.aclose()
+
+
+def _place_of_budget(platform: PlatformSource, budget_id: str) -> str:
+    """Return file and line of a configured budget: of its own, or of the persona whose limit it is."""
+    persona = persona_of(budget_id, platform.current)
+    return platform.place_of(persona) if persona else platform.place_of_budget(budget_id)

@@ -209,11 +209,10 @@ class App:
         # Here, since its libraries take their time, which only servers with a ledger shall pay.
         from execution_platform.server.accounting import Accounting, Surroundings  # noqa: PLC0415
 
-        platform = self._platform
         accounting = Accounting(
             Surroundings(
                 self._settings,
-                lambda: platform.current,
+                self._platform,
                 self.prices,
                 self.planner,
                 self.limits,

@@ -78,6 +78,7 @@ class PlatformSource:
         self._known = known or KnownNames()
         self._clock = clock
         self._turn = asyncio.Lock()
+        self._on_change: list[Callable[[], None]] = []
         self._contents = contents_of(self._files)
         self._reading = Reading(current or PlatformConfiguration())
         if self._files:
@@ -118,6 +119,10 @@ class PlatformSource:
         """Return file and line of a budget in force; empty: it is of no file."""
         return self._reading.budget_sources.get(budget, "")
 
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Have something called each time that another configuration is in force. It must not fail, nor wait."""
+        self._on_change.append(call)
+
     async def reload(self, *, if_changed: bool = False) -> Reload | None:
         """Read the files anew and put what they say in force, as a whole or not at all.
 
@@ -145,4 +150,6 @@ class PlatformSource:
             return Reload(error.problems)
         self._reading = reading
         self._loaded = self._clock()
+        for call in self._on_change:
+            call()
         return Reload(warnings=reading.warnings)

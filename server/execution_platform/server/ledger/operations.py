@@ -137,7 +137,7 @@ class _Round:
     def __init__(self, connection: Connection, budgets: Budgets, now: int, *, again: bool) -> None:
         self._connection = connection
         self._statements = statements_of(connection)
-        self._book = WindowBook(connection, budgets)
+        self._book = WindowBook(connection, budgets, now)
         self._budgets = budgets
         self._now = now
         self._again = again

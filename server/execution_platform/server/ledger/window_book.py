@@ -22,16 +22,18 @@ class WindowBook:
     Args:
         connection: of the transaction.
         budgets: all that there are.
+        now: microseconds since the epoch.
 
     Attributes:
         windows: that are open.
     """
 
-    def __init__(self, connection: Connection, budgets: Budgets) -> None:
+    def __init__(self, connection: Connection, budgets: Budgets, now: int) -> None:
         self.windows: dict[WindowKey, OpenWindow] = {}
         self._connection = connection
         self._statements = statements_of(connection)
         self._budgets = budgets
+        self._now = now
         self._wanted: dict[WindowKey, tuple[BudgetTerms, int]] = {}
         self._released: list[tuple[WindowKey, int, int]] = []
 
@@ -115,6 +117,9 @@ class WindowBook:
 
     def _summed(self, key: WindowKey) -> OpenWindow:
         terms, end = self._wanted[key]
+        if key[1] >= terms.counted_from and end > self._now:
+            # Everything that counts for it would have made it; to look through a month's entries takes long.
+            return OpenWindow(terms, key[1], end)
         spent = sum_of_scope(self._connection, terms.budget.scope, key[1], end)
         held = self._connection.execute(self._statements.window_leases, {"budget": key[0], "time": key[1]}).one()
         return OpenWindow(terms, key[1], end, spent[0], spent[1], int(held[0]), int(held[1]), spent[2])
