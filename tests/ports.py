@@ -19,9 +19,11 @@ def nobody() -> Iterator[str]:
         yield f"127.0.0.1:{kept.getsockname()[1]}"
 
 
-def lasting_port() -> int:
-    """Return a free port that a server may leave and take again."""
+def lasting_port(count: int = 1) -> int:
+    """Return a free port that a server may leave and take again; the first of so many neighbours."""
     while True:
         port = random.SystemRandom().choice(_LASTING)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        with contextlib.suppress(OSError):
+            for each in range(port, port + count):
+                socket.create_server(("127.0.0.1", each)).close()
             return port

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
 from tests.e2e.processes import Server, serving
+from tests.ports import lasting_port
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,4 @@ def pages_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def spare_port() -> int:
     """A port that is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return lasting_port()

@@ -13,6 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from tests.e2e.caller import calling, heard, scripted, until
 from tests.e2e.processes import Server, eventually, serving, settles
+from tests.ports import lasting_port
 
 
 def pieces(count: int, pause_ms: int) -> dict[str, object]:
@@ -222,8 +223,9 @@ def test_a_server_serves_on_a_unix_socket(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_can_be_started_again_at_once_on_its_port(tmp_path: Path, workers: int) -> None:
     """Connections that the ended server closed do not keep the next one from the port."""
-    with serving(tmp_path / "first", arguments=["--workers", str(workers)]) as first:
-        address = first.address()
+    address = f"127.0.0.1:{lasting_port()}"
+    with serving(tmp_path / "first", {"EP_LISTEN": address}, ["--workers", str(workers)]) as first:
+        assert first.address() == address
         with calling(address) as caller:
             assert caller.stream(scripted({"text": "first"})).text == "first"
             first.signal(signal.SIGTERM)

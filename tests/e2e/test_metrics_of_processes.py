@@ -11,18 +11,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.caller import calling, scripted
 from tests.e2e.processes import PATIENCE, Server, eventually
-
-
-def free_ports() -> int:
-    """The first of two neighbouring ports that are free."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = int(first.getsockname()[1])
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except OSError:
-                continue
-            return port
+from tests.ports import lasting_port
 
 
 def chats(address: str) -> float:
@@ -35,7 +24,7 @@ def chats(address: str) -> float:
 
 def test_each_worker_counts_its_own_chats(tmp_path: Path) -> None:
     """Two workers serve metrics on neighbouring ports, together count every chat, and one that died is back at zero."""
-    port = free_ports()
+    port = lasting_port(2)
     server = Server(tmp_path, {"EP_METRICS_LISTEN": f"127.0.0.1:{port}"}, ["--workers", "2"])
     addresses = [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"]
     try:
