@@ -462,9 +462,11 @@ class Typed:
         self._seen = at + len(text)
 
 
-# Makes its standard input the terminal that Ctrl-C comes from, and becomes the command line.
+# Makes its standard input the terminal that Ctrl-C comes from, and becomes the command line. Whoever runs the tests in
+# the background ignores SIGINT, and so would it.
 ON_TERMINAL = """
-import fcntl, runpy, termios
+import fcntl, runpy, signal, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 runpy.run_module("execution_platform.client", run_name="__main__", alter_sys=True)
 """
