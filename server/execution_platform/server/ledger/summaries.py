@@ -225,7 +225,7 @@ def _summarize(connection: Connection, plan: SummaryPlan, *, halves: bool) -> Su
     sums = _Sums(halves=halves)
     times = spans.pieces(_PIECES if connection.dialect.name == "sqlite" else 1, *found)
     statement = _statement(plan, spans, sums, times)
-    for row in _folded(connection, statement, len(plan.dimensions), sums):
+    for row in _folded(connection, statement, plan.dimensions, sums):
         if summary.spans is None:
             row.span = -1
         summary.add(row)
@@ -309,19 +309,31 @@ def _piece(plan: SummaryPlan, spans: Spans, sums: _Sums, start: int, end: int) -
     return rows.group_by(*(literal_column(key.name) for key in keys))
 
 
-def _folded(connection: Connection, statement: Select[Any], dimensions: int, sums: _Sums) -> Iterator[_Sum]:
+def _folded(
+    connection: Connection,
+    statement: Select[Any],
+    dimensions: Sequence[cost_pb2.UsageDimension.ValueType],
+    sums: _Sums,
+) -> Iterator[_Sum]:
     """Yield a sum for each span and values, with all its currencies."""
     result = connection.execute(statement, execution_options={"stream_results": True, "max_row_buffer": _BATCH})
+    currency = len(dimensions) + 1
     try:
         rows = (row for batch in result.partitions(_BATCH) for row in batch)
-        for key, group in groupby(rows, key=lambda row: tuple(row[: dimensions + 1])):
-            folded = _Sum(int(key[0]), tuple(str(value) for value in key[1:]))
+        for (span, *values), group in groupby(rows, key=lambda row: tuple(row[:currency])):
+            folded = _Sum(int(span), tuple(map(_value, dimensions, values)))
             for row in group:
-                nanos, *amounts = sums.read(row[dimensions + 2 :])
-                folded.add(row[dimensions + 1], nanos, amounts)
+                nanos, *amounts = sums.read(row[currency + 1 :])
+                folded.add(row[currency], nanos, amounts)
             yield folded
     finally:
         result.close()
+
+
+def _value(dimension: cost_pb2.UsageDimension.ValueType, value: Any) -> str:
+    if dimension == cost_pb2.USAGE_DIMENSION_OUTCOME and value in cost_pb2.UsageOutcome.values():
+        return cost_pb2.UsageOutcome.Name(value).removeprefix("USAGE_OUTCOME_")
+    return str(value)
 
 
 def _check_dimensions(request: cost_pb2.SummarizeUsageRequest) -> None:
