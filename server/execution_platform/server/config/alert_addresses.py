@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from execution_platform.server.config.alerts import AlertSettings
@@ -15,7 +17,7 @@ from execution_platform.server.config.nodes import Fields, Node, Problems, Scala
 if TYPE_CHECKING:
     from apprise import NotifyBase
 
-__all__ = ["VARIABLES", "alerts_of", "service_of"]
+__all__ = ["VARIABLES", "alerts_of", "listening", "service_of"]
 
 #: What the names of variables begin with that addresses may take values from.
 VARIABLES: Final = "EP_ALERT_"
@@ -24,8 +26,8 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
-#: Loggers of libraries that write addresses, tokens included.
-_TALKATIVE = ("apprise", "urllib3", "requests")
+#: Loggers beneath apprise that write addresses, tokens included.
+_TALKATIVE = ("urllib3", "requests")
 
 
 def alerts_of(node: Node, variables: Mapping[str, str], problems: Problems) -> AlertSettings | None:
@@ -106,8 +108,7 @@ def service_of(url: str) -> NotifyBase | None:
     """Return what sends to an address; None: the address is wrong. Nothing is sent, and nothing logged."""
     from apprise import Apprise, AppriseAsset, PersistentStoreMode  # noqa: PLC0415 - only who has targets needs it
 
-    for name in _TALKATIVE:
-        _silence(logging.getLogger(name))
+    _silence()
     asset = AppriseAsset(
         app_id="Execution Platform",
         app_desc="Execution Platform",
@@ -122,7 +123,44 @@ def service_of(url: str) -> NotifyBase | None:
     return Apprise.instantiate(url, asset=asset)
 
 
-def _silence(logger: logging.Logger) -> None:
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
+@contextlib.contextmanager
+def listening(hear: Callable[[str], None]) -> Iterator[None]:
+    """Have what services log in this thread heard by somebody while the context is entered. It may hold secrets."""
+    ears = _silence().ears
+    ears[threading.get_ident()] = hear
+    try:
+        yield
+    finally:
+        del ears[threading.get_ident()]
+
+
+def _silence() -> _Silence:
+    """Keep addresses out of all logs, whoever has set those up, and at whatever level."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    log = logging.getLogger("apprise")
+    log.setLevel(logging.WARNING)
+    for each in log.filters:
+        if isinstance(each, _Silence):
+            return each
+    made = _Silence()
+    log.addFilter(made)
+    return made
+
+
+class _Silence(logging.Filter):
+    """Lets nothing pass, and tells it only whoever listens in the thread where it was logged.
+
+    Attributes:
+        ears: who listens, by the thread's number.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ears: dict[int, Callable[[str], None]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep a record to ourselves."""
+        if (hear := self.ears.get(threading.get_ident())) is not None:
+            hear(record.getMessage())
+        return False

@@ -7,6 +7,8 @@ What apprise 2.2 does, and what is made of it here:
   has a thread of its own, which the end of the process does not wait for, and gets nothing else while that one hangs.
 - A service says True or False; why is only in its log, next to addresses with their tokens. That log is kept out of
   everybody's sight; of what it says only the status and the kind of failure are taken.
+- A service that is kept sleeps some seconds before each message but its first, whoever it is for. One is made for each
+  message; who wants fewer says so with a status, and gets it later.
 - `retry` and `optional` in an address count in `async_notify` only: here each try is one, and a failure is one.
 """
 
@@ -14,19 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from execution_platform.server.config.alert_addresses import service_of
+from pydantic import SecretStr
+
+from execution_platform.server.config.alert_addresses import listening, service_of
 from execution_platform.server.ledger.alerts.wording import message_of
 from execution_platform.v1 import cost_pb2
-
-if TYPE_CHECKING:
-    from apprise import NotifyBase
-    from pydantic import SecretStr
 
 __all__ = ["AppriseSender", "Sender", "SendingError"]
 
@@ -64,7 +63,6 @@ class AppriseSender:
 
     def __init__(self, patience: float = 60.0) -> None:
         self._patience = patience
-        self._services: dict[str, tuple[str, NotifyBase]] = {}
         self._threads: dict[str, threading.Thread] = {}
 
     async def send(self, name: str, url: SecretStr, alert: cost_pb2.Alert) -> None:
@@ -72,10 +70,9 @@ class AppriseSender:
         running = self._threads.get(name)
         if running is not None and running.is_alive():
             raise SendingError("an earlier alert still hangs there")
-        service = self._service(name, url.get_secret_value())
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._threads[name] = thread = threading.Thread(
-            target=_deliver, args=(service, alert, _teller(ended)), name=f"alert-{name}", daemon=True
+            target=_deliver, args=(url.get_secret_value(), alert, _teller(ended)), name=f"alert-{name}", daemon=True
         )
         thread.start()
         try:
@@ -85,17 +82,6 @@ class AppriseSender:
             raise SendingError(f"no end of it within {self._patience:g} s") from None
         if fault:
             raise SendingError(fault)
-
-    def _service(self, name: str, url: str) -> NotifyBase:
-        """Return a target's service; kept, since it knows when it has to wait for its receiver's rate limit."""
-        known = self._services.get(name)
-        if known is not None and known[0] == url:
-            return known[1]
-        service = service_of(url)
-        if service is None:
-            raise SendingError("its address is wrong")
-        self._services[name] = url, service
-        return service
 
 
 def _teller(ended: asyncio.Future[str]) -> Callable[[str], None]:
@@ -113,38 +99,36 @@ def _teller(ended: asyncio.Future[str]) -> Callable[[str], None]:
     return tell
 
 
-def _deliver(service: NotifyBase, alert: cost_pb2.Alert, tell: Callable[[str], None]) -> None:
+def _deliver(url: str, alert: cost_pb2.Alert, tell: Callable[[str], None]) -> None:
     """Send and tell what came of it: nothing, or why not. Runs in a thread."""
-    from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - only who has targets needs it
-
-    severity = NotifyType.FAILURE if alert.kind in _FAILURES else NotifyType.WARNING
     heard = _Heard()
-    log = logging.getLogger("apprise")
-    log.addHandler(heard)
     try:
-        taken = service.notify(
-            title=alert.title, body=message_of(alert), notify_type=severity, body_format=NotifyFormat.TEXT
-        )
-        tell("" if taken else heard.why)
+        with listening(heard):
+            tell("" if _notify(url, alert) else heard.why)
     except Exception as error:  # noqa: BLE001 - whatever a service raises is a failure to send
         # Its text may hold the address.
         tell(f"failed with {type(error).__name__}")
-    finally:
-        log.removeHandler(heard)
 
 
-class _Heard(logging.Handler):
-    """Takes from what a service logs in this thread why it failed, and nothing that could be secret."""
+def _notify(url: str, alert: cost_pb2.Alert) -> bool:
+    from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - only who has targets needs it
+
+    service = service_of(url)
+    if service is None:
+        return False
+    severity = NotifyType.FAILURE if alert.kind in _FAILURES else NotifyType.WARNING
+    return service.notify(
+        title=alert.title, body=message_of(alert), notify_type=severity, body_format=NotifyFormat.TEXT
+    )
+
+
+class _Heard:
+    """Takes from what a service logs why it failed, and nothing that could be secret."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._thread = threading.get_ident()
         self.why = "it did not take it"
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread != self._thread:
-            return
-        text = record.getMessage()
+    def __call__(self, text: str) -> None:
         if status := _STATUS.search(text):
             self.why = f"it answered {status[1]}"
         elif "connection error" in text.lower():
