@@ -49,6 +49,9 @@ _TIERS_END: Final = {("anthropic", "claude-sonnet-4-5"): datetime(2026, 4, 30, t
 _PREVIEW: Final = "web_search_preview"
 _PREVIEW_PRICES: Final = (("gpt-4o", Decimal(25)), ("gpt-4.1", Decimal(25)), ("", Decimal(10)))
 _TOOLS: Final = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
+#: Searches that the list leaves out. Source: docs.x.ai/developers/pricing, prices of tools, as recorded answers state
+#: them.
+_TOOLS_OF_ALL: Final = {("x-ai", "web_search"): Decimal(5)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class Listed:
             return None
         if tool == _PREVIEW and self.provider == "openai":
             return next(price for start, price in _PREVIEW_PRICES if self.model.startswith(start))
-        return next((price for _, price in self.bands(_TOOLS.get(tool, ""))), None)
+        listed = next((price for _, price in self.bands(_TOOLS.get(tool, ""))), None)
+        return _TOOLS_OF_ALL.get((self.provider, tool)) if listed is None else listed
 
     def tools(self) -> Iterator[tuple[str, Decimal]]:
         """Yield the tools that have a price, with it."""
