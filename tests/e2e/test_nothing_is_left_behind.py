@@ -94,7 +94,7 @@ def mocked_words(number: int) -> chat_pb2.ChatRequest:
 async def test_streams_leave_nothing_behind(
     watched: Server, mocked: Upstream, requests: Callable[[int], chat_pb2.ChatRequest]
 ) -> None:
-    """After 200 streams of which 40 were cancelled no chat runs, and sockets and tasks are as many as before."""
+    """After 200 streams of which up to 40 were cancelled no chat runs, and sockets and tasks are as many as before."""
     with calling(watched.address()) as caller:
         # The first chats open what stays: clients, caches, threads.
         for number in range(len(PROVIDERS)):
@@ -104,7 +104,9 @@ async def test_streams_leave_nothing_behind(
         ended = await storm(watched.address(), requests)
         # A cancelled call of this process keeps its connection to the server until it is collected.
         gc.collect()
-        assert ended == {"finished OK": STREAMS - CANCELLED, "cancelled": CANCELLED}
+        # Where the machine is busy a few messages may be the whole answer, before the one to be cancelled after.
+        assert set(ended) == {"finished OK", "cancelled"}
+        assert ended["finished OK"] >= STREAMS - CANCELLED
         quiet(caller)
         settles(watched.file_descriptors, open_before, "open files are as before")
         eventually(lambda: tasks(watched) <= tasks_before, f"tasks to be {tasks_before} again")
