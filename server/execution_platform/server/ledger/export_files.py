@@ -89,7 +89,7 @@ class CsvFile:
         """Take records in; return the pieces that are ready."""
         rows = list(rows_of(batch))
         self.rows += len(rows)
-        self._write([[_CELLS[kind](value) for value, (_, kind) in zip(row, COLUMNS, strict=True)] for row in rows])
+        self._write([[write(value) for write, value in zip(_WRITERS, row, strict=True)] for row in rows])
         return self._pieces.ready()
 
     def end(self) -> list[bytes]:
@@ -112,7 +112,8 @@ def _money_cell(nanos: int) -> str:
 
 
 def _time_cell(micros: int) -> str:
-    return (_EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    moment = _EPOCH + timedelta(microseconds=micros)
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def _number_cell(number: int | None) -> str:
@@ -130,6 +131,7 @@ _CELLS: Final[dict[Kind, Callable[[Any], str]]] = {
     Kind.TIME: _time_cell,
     Kind.TRUTH: _truth_cell,
 }
+_WRITERS: Final = tuple(_CELLS[kind] for _, kind in COLUMNS)
 
 
 class JsonLinesFile:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from execution_platform.server.ledger.entries import AMOUNTS, Row, entries_of, micros_of
@@ -62,6 +64,22 @@ COLUMNS: Final[tuple[tuple[str, Kind], ...]] = (
 )
 
 
+def _words(enum: Any, prefix: str) -> dict[int, str]:
+    """Return the names of an enum's values without what all of them begin with. What is not set has none."""
+    return {value: name.removeprefix(prefix) for name, value in enum.items() if value}
+
+
+_KINDS: Final = _words(cost_pb2.UsageRecordKind, "USAGE_RECORD_KIND_")
+_OUTCOMES: Final = _words(cost_pb2.UsageOutcome, "USAGE_OUTCOME_")
+_FINISH_REASONS: Final = _words(chat_pb2.FinishReason, "FINISH_REASON_")
+_ERROR_REASONS: Final = _words(error_pb2.ErrorReason, "ERROR_REASON_")
+_ATTEMPT_OUTCOMES: Final = _words(chat_pb2.AttemptOutcome, "ATTEMPT_OUTCOME_")
+_CAUSES: Final = _words(chat_pb2.AttemptCause, "ATTEMPT_CAUSE_")
+_STATUSES: Final = _words(usage_pb2.CostStatus, "COST_STATUS_")
+
+_AMOUNTS: Final = tuple(name for name in AMOUNTS if name != "nanos")
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some records, in the order of a file.
@@ -77,24 +95,29 @@ class Batch:
 
 def rows_of(batch: Batch) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of some records: a value for each of COLUMNS."""
-    entries = iter(batch.entries)
-    entry = next(entries, None)
+    entries = {key: list(rows) for key, rows in groupby(batch.entries, key=itemgetter("record_id"))}
     for data in batch.records:
         record = cost_pb2.UsageRecord.FromString(data)
+        its = entries.get(record.id, [])
         shared = _of_record(record)
-        attempts = _attempts(record)
-        while entry is not None and entry["record_id"] == record.id:
+        attempts = _attempts(record, max((entry["number"] for entry in its), default=0))
+        for entry in its:
             yield (*shared, *_of_entry(record, entry, attempts.get(entry["number"])))
-            entry = next(entries, None)
 
 
-def _attempts(record: cost_pb2.UsageRecord) -> dict[int, int]:
-    """Return the index of the attempt that each entry of a record is of, by the entry's number."""
+def _attempts(record: cost_pb2.UsageRecord, most: int) -> dict[int, int]:
+    """Return the index of the attempt that each entry of a record is of, by the entry's number.
+
+    Args:
+        record: the record.
+        most: the highest number.
+    """
     if record.kind == cost_pb2.USAGE_RECORD_KIND_CORRECTION:
         return {}
-    asked = [
-        index for index, attempt in enumerate(record.attempts) if attempt.outcome != chat_pb2.ATTEMPT_OUTCOME_SKIPPED
-    ]
+    skipped = chat_pb2.ATTEMPT_OUTCOME_SKIPPED
+    asked = [index for index, attempt in enumerate(record.attempts) if attempt.outcome != skipped]
+    if len(asked) == 1:
+        return dict.fromkeys(range(most + 1), asked[0])
     # Each attempt is counted in the first of its entries.
     found: dict[int, int] = {}
     position = -1
@@ -108,7 +131,7 @@ def _attempts(record: cost_pb2.UsageRecord) -> dict[int, int]:
 def _of_record(record: cost_pb2.UsageRecord) -> tuple[Any, ...]:
     return (
         record.id,
-        _word(cost_pb2.UsageRecordKind, "USAGE_RECORD_KIND_", record.kind),
+        _KINDS.get(record.kind, ""),
         record.corrects,
         record.request_id,
         micros_of(record.start_time),
@@ -119,9 +142,9 @@ def _of_record(record: cost_pb2.UsageRecord) -> tuple[Any, ...]:
         record.end_user_id,
         record.session_id,
         json.dumps(dict(record.labels), ensure_ascii=False, sort_keys=True) if record.labels else "",
-        _word(cost_pb2.UsageOutcome, "USAGE_OUTCOME_", record.outcome),
-        _word(chat_pb2.FinishReason, "FINISH_REASON_", record.finish_reason),
-        _word(error_pb2.ErrorReason, "ERROR_REASON_", record.error_reason),
+        _OUTCOMES.get(record.outcome, ""),
+        _FINISH_REASONS.get(record.finish_reason, ""),
+        _ERROR_REASONS.get(record.error_reason, ""),
         record.usage_estimated,
         record.note,
     )
@@ -135,18 +158,13 @@ def _of_entry(record: cost_pb2.UsageRecord, entry: Row, index: int | None) -> tu
         entry["provider"],
         entry["model"],
         attempt.region,
-        _word(chat_pb2.AttemptOutcome, "ATTEMPT_OUTCOME_", attempt.outcome),
-        _word(chat_pb2.AttemptCause, "ATTEMPT_CAUSE_", attempt.cause),
-        _word(error_pb2.ErrorReason, "ERROR_REASON_", attempt.error.reason),
+        _ATTEMPT_OUTCOMES.get(attempt.outcome, ""),
+        _CAUSES.get(attempt.cause, ""),
+        _ERROR_REASONS.get(attempt.error.reason, ""),
         attempt.latency.seconds * 1_000_000 + attempt.latency.nanos // 1000 if attempt.HasField("latency") else None,
         entry["currency"],
         entry["nanos"],
-        _word(usage_pb2.CostStatus, "COST_STATUS_", cost.status),
+        _STATUSES.get(cost.status, ""),
         cost.price_version,
-        *(entry[name] for name in AMOUNTS if name != "nanos"),
+        *[entry[name] for name in _AMOUNTS],
     )
-
-
-def _word(enum: Any, prefix: str, value: int) -> str:
-    """Return a value's name without what all names of its enum begin with; empty: it is not set."""
-    return str(enum.Name(value)).removeprefix(prefix) if value in enum.values() and value else ""
