@@ -82,7 +82,7 @@ async def test_all_or_none(database: Database, ledger: SqlLedger) -> None:
     with pytest.raises(BudgetExceededError) as caught:
         await reserve(ledger, facts(), DOLLAR // 2)
     assert caught.value.budget_id == "small"
-    assert "0.25 USD of 1.00 USD left, 0.75 USD held for chats that run" in str(caught.value)
+    assert "0.25 USD of 1.00 USD left (0.75 USD held for chats that run)" in str(caught.value)
     assert caught.value.retry_after is not None
     assert await window(database, "large") == (0, DOLLAR * 3 // 4)
     assert await database.read(untrue_windows) == []
@@ -93,7 +93,7 @@ async def test_a_budget_of_tokens(database: Database, ledger: SqlLedger) -> None
     await with_budgets(database, ledger, budget("tokens", tokens=100))
     chat = facts()
     assert await reserve(ledger, chat, None, 90)
-    with pytest.raises(BudgetExceededError, match=r"10 of 100 tokens left, 90 held"):
+    with pytest.raises(BudgetExceededError, match=r"10 of 100 tokens left \(90 held"):
         await reserve(ledger, facts(), None, 20)
     await ledger.settle(chat, record(chat, None, tokens=30))
     assert await reserve(ledger, facts(), None, 70)

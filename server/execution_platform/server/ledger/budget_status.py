@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from execution_platform.server.ledger.matching import BudgetTerms
 from execution_platform.v1 import common_pb2, cost_pb2
 
-__all__ = ["reached_percent", "status_of", "timestamp"]
+__all__ = ["reached_percent", "scope_in_words", "status_of", "timestamp"]
 
 #: Percents at which a budget alerts where it names none. One of minutes then has none: it would alert all the time.
 _PERCENTS: Final = (50, 80, 100)
@@ -64,6 +64,14 @@ def reached_percent(budget: cost_pb2.Budget, nanos: int, tokens: int) -> int:
     limits = ((nanos, budget.limit.nanos), (tokens, budget.max_tokens))
     share = max((spent * 100 // limit for spent, limit in limits if limit > 0), default=0)
     return max((percent for percent in percents if percent <= share), default=0)
+
+
+def scope_in_words(scope: cost_pb2.BudgetScope) -> str:
+    """Return for people what a budget counts, such as ``tenant acme, label team=search``."""
+    names = ("tenant", "project", "persona", "end_user_id", "provider", "model")
+    words = [f"{name} {value}" for name in names if (value := getattr(scope, name))]
+    words += [f"label {key}={scope.labels[key]}" for key in sorted(scope.labels)]
+    return ", ".join(words) or "all chats"
 
 
 def timestamp(micros: int) -> Timestamp:

@@ -1,15 +1,25 @@
-"""What a chat is told for which a budget has no room: which budget, how much is left, and when it begins anew."""
+"""What a chat is told for which a budget has no room.
+
+Which budget, what it counts, how much is left and would be needed, in its unit, and when it begins anew, or what to
+change where that does not help.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Final
 
 from execution_platform.server.errors import BudgetExceededError
 from execution_platform.server.ledger.alerts.wording import dollars
+from execution_platform.server.ledger.budget_status import scope_in_words
 from execution_platform.server.ledger.facts import Demand
 from execution_platform.server.ledger.windowed import OpenWindow
 
 __all__ = ["refusal_of", "unpriced_refusal_of"]
+
+#: Characters of a scope that are told: a message is at most 1 KiB.
+_MOST_SCOPE: Final = 200
 
 
 def refusal_of(window: OpenWindow, demand: Demand, now: int) -> BudgetExceededError:
@@ -22,15 +32,17 @@ def refusal_of(window: OpenWindow, demand: Demand, now: int) -> BudgetExceededEr
     """
     terms = window.terms
     lacks = [*_money(window, demand), *_tokens(window, demand)]
-    too_large = (terms.limit_nanos is not None and (demand.nanos or 0) > terms.limit_nanos) or (
-        terms.max_tokens is not None and demand.tokens > terms.max_tokens
-    )
-    end = datetime.fromtimestamp(window.ends_at // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
-    hint = "it is more than the whole budget" if too_large else f"it begins anew at {end}"
+    never = _beyond(demand.nanos, terms.limit_nanos) or _beyond(demand.tokens, terms.max_tokens)
+    wait = max(window.ends_at - now, 0)
+    if never:
+        hint = "that is more than the whole budget; lower sampling.max_output_tokens, shorten the prompt, or raise it"
+    else:
+        end = datetime.fromtimestamp(window.ends_at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        hint = f"it begins anew at {end}, in {-(-wait // 1_000_000)} s"
     return BudgetExceededError(
-        f"budget {_name(window)}: {' and '.join(lacks)}; {hint}",
+        f"budget {_name(window)}: {' and '.join(lacks) or 'it is used up'}; {hint}",
         budget_id=terms.id,
-        retry_after=None if too_large else max(window.ends_at - now, 0) / 1_000_000,
+        retry_after=None if never else wait / 1_000_000,
     )
 
 
@@ -45,22 +57,26 @@ def unpriced_refusal_of(window: OpenWindow, provider: str, model: str) -> Budget
 
 def _name(window: OpenWindow) -> str:
     budget = window.terms.budget
-    return f"{budget.id!r} ({budget.display_name})" if budget.display_name else repr(budget.id)
+    name = f"{budget.display_name}, " if budget.display_name else ""
+    scope = scope_in_words(budget.scope)
+    return f"{budget.id!r} ({name}{scope[:_MOST_SCOPE]}{'...' if len(scope) > _MOST_SCOPE else ''})"
 
 
-def _money(window: OpenWindow, demand: Demand) -> list[str]:
+def _beyond(wanted: int | None, limit: int | None) -> bool:
+    return wanted is not None and limit is not None and wanted > limit
+
+
+def _money(window: OpenWindow, demand: Demand) -> Iterator[str]:
     limit = window.terms.limit_nanos
-    if limit is None or not demand.nanos:
-        return []
-    held = f", {dollars(window.reserved_nanos)} held for chats that run" if window.reserved_nanos else ""
-    left = dollars(max(limit - window.spent_nanos - window.reserved_nanos, 0))
-    return [f"{left} of {dollars(limit)} left{held}, and this may cost up to {dollars(demand.nanos)}"]
+    left = 0 if limit is None else max(limit - window.spent_nanos - window.reserved_nanos, 0)
+    if limit is not None and demand.nanos and demand.nanos > left:
+        held = f" ({dollars(window.reserved_nanos)} held for chats that run)" if window.reserved_nanos else ""
+        yield f"{dollars(left)} of {dollars(limit)} left{held}, this chat may cost up to {dollars(demand.nanos)}"
 
 
-def _tokens(window: OpenWindow, demand: Demand) -> list[str]:
+def _tokens(window: OpenWindow, demand: Demand) -> Iterator[str]:
     limit = window.terms.max_tokens
-    if limit is None or not demand.tokens:
-        return []
-    held = f", {window.reserved_tokens:,} held for chats that run" if window.reserved_tokens else ""
-    left = max(limit - window.spent_tokens - window.reserved_tokens, 0)
-    return [f"{left:,} of {limit:,} tokens left{held}, and this may take up to {demand.tokens:,}"]
+    left = 0 if limit is None else max(limit - window.spent_tokens - window.reserved_tokens, 0)
+    if limit is not None and demand.tokens > left:
+        held = f" ({window.reserved_tokens:,} held for chats that run)" if window.reserved_tokens else ""
+        yield f"{left:,} of {limit:,} tokens left{held}, this chat may take up to {demand.tokens:,}"

@@ -18,13 +18,11 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from execution_platform.server.ledger.alerts import wording
 from execution_platform.server.ledger.alerts.observer import Observer, Outage, Refusal, Seen, Window
 from execution_platform.server.ledger.alerts.outbox import Outbox, topic_of
+from execution_platform.server.ledger.budget_status import reached_percent
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import chat_pb2, cost_pb2, usage_pb2
 
 __all__ = ["Observer", "Outage", "PriceOf", "Refusal", "Rules", "Seen", "Window"]
-
-#: Percents at which a budget alerts where it names none. One of minutes then has none: it would alert all the time.
-_PERCENTS: Final = (50, 80, 100)
 
 _HOUR: Final = 3_600_000_000
 _DAY: Final = 24 * _HOUR
@@ -95,7 +93,7 @@ class Rules:
     def _crossed(self, windows: Sequence[Window]) -> Iterator[_Mark]:
         """Yield the highest percent that each window has newly reached; what is only reserved does not count."""
         for window in windows:
-            percent = _reached(window)
+            percent = reached_percent(window.budget, window.spent_nanos, window.spent_tokens)
             if percent > window.alerted_percent:
                 budget = window.budget
                 topic = topic_of(
@@ -136,9 +134,9 @@ class Rules:
                 yield topic, wording.unpriced(attempt.provider, attempt.model, record)
 
     def _dearer(self, record: cost_pb2.UsageRecord) -> Iterator[tuple[str, cost_pb2.Alert]]:
-        """Yield that whoever answered is dearer than the plan's first, which did not."""
+        """Yield that whoever answered is dearer than whoever was asked first, and failed."""
         first, last = record.attempts[0], record.attempts[-1]
-        failed = first.outcome in {chat_pb2.ATTEMPT_OUTCOME_FAILED, chat_pb2.ATTEMPT_OUTCOME_SKIPPED}
+        failed = first.outcome == chat_pb2.ATTEMPT_OUTCOME_FAILED
         answered = last.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED
         if not failed or not answered or (first.provider, first.model) == (last.provider, last.model):
             return
@@ -190,18 +188,6 @@ class Rules:
         self._raised[topic] = None
         while len(self._raised) > _REMEMBERED:
             del self._raised[next(iter(self._raised))]
-
-
-def _reached(window: Window) -> int:
-    """Return the highest of a budget's percents that a window has reached; 0: none."""
-    budget = window.budget
-    percents: Sequence[int] = budget.alert_percents
-    if not percents:
-        percents = () if budget.period == cost_pb2.BUDGET_PERIOD_MINUTE else _PERCENTS
-    limits = ((window.spent_nanos, budget.limit.nanos), (window.spent_tokens, budget.max_tokens))
-    shares = [spent * 100 // limit for spent, limit in limits if limit > 0]
-    share = max(shares, default=0)
-    return max((percent for percent in percents if percent <= share), default=0)
 
 
 def _without_vendor(usage: usage_pb2.Usage) -> usage_pb2.Usage:

@@ -9,6 +9,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from execution_platform.server.ledger.alerts.observer import Window
+from execution_platform.server.ledger.budget_status import scope_in_words
 from execution_platform.server.ledger.facts import Facts
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2
 
@@ -30,7 +31,7 @@ def threshold(window: Window, percent: int) -> cost_pb2.Alert:
     return cost_pb2.Alert(
         kind=cost_pb2.ALERT_KIND_THRESHOLD,
         title=f"Budget {_name(budget)} has reached {percent} %",
-        message="\n".join([*_spent(window), _window(window), f"Counts: {_scope(budget.scope)}."]),
+        message="\n".join([*_spent(window), _window(window), f"Counts: {scope_in_words(budget.scope)}."]),
         tenant=budget.scope.tenant,
         budget=_status(window, percent),
         percent=percent,
@@ -46,7 +47,7 @@ def exceeded(window: Window, facts: Facts, provider: str, model: str, running: b
     return cost_pb2.Alert(
         kind=cost_pb2.ALERT_KIND_BUDGET_EXCEEDED,
         title=f"Budget {_name(budget)} is used up: a chat {what}",
-        message="\n".join([chat, *_spent(window), _window(window), f"Counts: {_scope(budget.scope)}."]),
+        message="\n".join([chat, *_spent(window), _window(window), f"Counts: {scope_in_words(budget.scope)}."]),
         tenant=budget.scope.tenant,
         budget=_status(window, window.alerted_percent),
         route=chat_pb2.Route(provider=provider, model=model),
@@ -69,21 +70,20 @@ def unpriced(provider: str, model: str, record: cost_pb2.UsageRecord) -> cost_pb
 def dearer(
     record: cost_pb2.UsageRecord, first: chat_pb2.Attempt, last: chat_pb2.Attempt, there: int, here: int
 ) -> cost_pb2.Alert:
-    """Say that a dearer model answered in place of one that did not.
+    """Say that a dearer model answered in place of one that failed.
 
     Args:
         record: of the chat.
-        first: whom the plan named first.
+        first: who was asked first.
         last: who answered.
         there: what the answer's usage costs at the first, in nanos.
         here: what it costs at the one who answered.
     """
     asked, answered = f"{first.provider}/{first.model}", f"{last.provider}/{last.model}"
-    why = "was passed over" if first.outcome == chat_pb2.ATTEMPT_OUTCOME_SKIPPED else "failed"
     return cost_pb2.Alert(
         kind=cost_pb2.ALERT_KIND_DEARER_FALLBACK,
         title=f"{answered} answers in place of {asked}, which is cheaper",
-        message=f"{asked} {why}. By list prices this answer {_whose(record.tenant, record.project, record.persona)} "
+        message=f"{asked} failed. By list prices this answer {_whose(record.tenant, record.project, record.persona)} "
         f"costs {dollars(here)} in place of {dollars(there)}.",
         route=chat_pb2.Route(provider=last.provider, model=last.model),
         observed=_money(here),
@@ -178,13 +178,6 @@ def _window(window: Window) -> str:
 
 def _name(budget: cost_pb2.Budget) -> str:
     return budget.display_name or budget.id
-
-
-def _scope(scope: cost_pb2.BudgetScope) -> str:
-    names = ("tenant", "project", "persona", "end_user_id", "provider", "model")
-    words = [f"{name} {value}" for name in names if (value := getattr(scope, name))]
-    words += [f"label {key}={scope.labels[key]}" for key in sorted(scope.labels)]
-    return ", ".join(words) or "all chats"
 
 
 def _whose(tenant: str, project: str, persona: str) -> str:
