@@ -135,7 +135,7 @@ class MemoryWindows(MemoryStorage):
         super().__init__()
         # The first minute is whole: whoever has just started is not at the end of one.
         began = clock()
-        self._clock = lambda: clock() - began
+        self._clock: Callable[[], float] = lambda: clock() - began
         #: The number of a window, and what was counted in it and in the one before.
         self._counters: dict[str, tuple[int, int, int]] = {}
         self._sweep_at = _SWEEP_AT
