@@ -10,6 +10,7 @@ from functools import partial
 
 from execution_platform.server.config.settings import Settings
 from execution_platform.server.config.source import PlatformSource
+from execution_platform.server.ledger.alerts.desk import AlertDesk
 from execution_platform.server.ledger.alerts.observer import Observer
 from execution_platform.server.ledger.books import Books
 from execution_platform.server.ledger.configured import ConfiguredBudgets, persona_of
@@ -20,10 +21,12 @@ from execution_platform.server.resilience.budgeted import Budgeting
 from execution_platform.server.routing.planner import Planner
 from execution_platform.server.routing.prices import Prices
 from execution_platform.server.routing.worst_case import WorstCases
+from execution_platform.server.services.costs.alerts import WatchedAlerts
 from execution_platform.server.services.costs.budgets import LedgerBudgets
 from execution_platform.server.services.costs.parts import CostParts
 from execution_platform.server.services.costs.usage import LedgerUsage
 from execution_platform.server.telemetry import Logger
+from execution_platform.v1 import usage_pb2
 
 __all__ = ["Accounting", "Surroundings"]
 
@@ -78,9 +81,13 @@ class Accounting:
         )
         of.platform.on_change(configured.ask)
         self.books.add(configured)
+        self._desk = AlertDesk(database, lambda: of.platform.current.alerts, partial(_list_price, of.prices), of.logger)
+        observers.append(self._desk.rules)
+        self.books.add(self._desk)
         self.parts = CostParts(
             usage=LedgerUsage(database, ledger.post, of.prices, of.limits.scopes),
             budgets=LedgerBudgets(database, ledger.refresh, partial(_place_of_budget, of.platform)),
+            alerts=WatchedAlerts(self._desk.feed, of.settings.heartbeat_seconds),
         )
 
     @property
@@ -96,9 +103,20 @@ class Accounting:
             await self.books.aclose()
             raise
 
+    async def drain(self) -> None:
+        """End streams that have no end of their own, so that the server can. Idempotent."""
+        await self._desk.feed.aclose()
+
     async def aclose(self) -> None:
         """Write what waits, and close. Idempotent."""
         await self.books.aclose()
+
+
+def _list_price(prices: Prices, provider: str, model: str, usage: usage_pb2.Usage) -> int | None:
+    """Return what a usage costs in nanos; None: no price is known of a part of it."""
+    cost = prices.cost(provider, model, usage)
+    unknown = cost.status == usage_pb2.COST_STATUS_UNPRICED
+    return None if unknown else sum(line.amount.nanos for line in cost.lines)
 
 
 def _place_of_budget(platform: PlatformSource, budget_id: str) -> str:

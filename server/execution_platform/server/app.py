@@ -318,6 +318,8 @@ class App:
         if server is None:
             return
         await self._health.enter_graceful_shutdown()
+        if self.accounting is not None:
+            await self.accounting.drain()
         finished = await self.admission.drain(self._settings.drain_seconds)
         if not finished:
             self._logger.warning("drain_cut_short", after_seconds=self._settings.drain_seconds)
