@@ -14,6 +14,8 @@ from execution_platform.server.ledger.alerts.desk import AlertDesk
 from execution_platform.server.ledger.alerts.observer import Observer
 from execution_platform.server.ledger.books import Books
 from execution_platform.server.ledger.configured import ConfiguredBudgets, persona_of
+from execution_platform.server.ledger.forecasts.choice import can_smooth
+from execution_platform.server.ledger.forecasts.forecaster import Forecaster
 from execution_platform.server.ledger.ledger import Ledger
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
@@ -23,6 +25,7 @@ from execution_platform.server.routing.prices import Prices
 from execution_platform.server.routing.worst_case import WorstCases
 from execution_platform.server.services.costs.alerts import WatchedAlerts
 from execution_platform.server.services.costs.budgets import LedgerBudgets
+from execution_platform.server.services.costs.forecasts import LedgerForecasts
 from execution_platform.server.services.costs.parts import CostParts
 from execution_platform.server.services.costs.usage import LedgerUsage
 from execution_platform.server.telemetry import Logger
@@ -84,8 +87,10 @@ class Accounting:
         self._desk = AlertDesk(database, lambda: of.platform.current.alerts, partial(_list_price, of.prices), of.logger)
         observers.append(self._desk.rules)
         self.books.add(self._desk)
+        forecaster = Forecaster(database, smooth=can_smooth())
         self.parts = CostParts(
             usage=LedgerUsage(database, ledger.post, of.prices, of.limits.scopes),
+            forecasts=LedgerForecasts(forecaster),
             budgets=LedgerBudgets(database, ledger.refresh, partial(_place_of_budget, of.platform)),
             alerts=WatchedAlerts(self._desk.feed, of.settings.heartbeat_seconds),
         )

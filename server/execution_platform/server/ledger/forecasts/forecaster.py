@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +66,9 @@ class Forecaster:
         clock: microseconds since the epoch.
     """
 
-    def __init__(self, database: Database, *, smooth: bool, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, *, smooth: bool, clock: Callable[[], int] = lambda: time.time_ns() // 1000
+    ) -> None:
         self._database = database
         self._smooth = smooth
         self._clock = clock
