@@ -313,7 +313,9 @@ class CostLine(_message.Message):
     the whole chat.
     """
     quantity: _builtins.int
-    """The quantity that was priced, in the unit of the usage item. Absent: a sum that somebody stated."""
+    """The quantity that was priced, in the unit of the usage item. Negative: a correction takes the line back. Absent: a
+    sum that somebody stated.
+    """
     per_quantity: _builtins.int
     """How many the price is for, for example 1,000,000 tokens."""
     @_builtins.property

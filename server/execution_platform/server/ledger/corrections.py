@@ -39,7 +39,10 @@ def lost_corrected(connection: Connection, late: Sequence[Posting]) -> list[Post
 
 def _corrected(connection: Connection, record: cost_pb2.UsageRecord) -> Posting:
     columns = [usage_entries.c[name] for name in ("provider", "model", "currency", *AMOUNTS)]
-    held = select(*columns).where(usage_entries.c.record_id == record.id)
+    # What was given up for lost may have been priced anew meanwhile.
+    corrections = select(usage_records.c.id).where(usage_records.c.corrects == record.id)
+    ids = [record.id, *connection.scalars(corrections)]
+    held = select(*columns).where(usage_entries.c.record_id.in_(ids))
     before = [dict(row) for row in connection.execute(held).mappings()]
     correction = cost_pb2.UsageRecord()
     correction.CopyFrom(record)
