@@ -10,6 +10,7 @@ import typer
 
 from execution_platform.client.cli import build_app
 from execution_platform.client.cli_routes import personas_group
+from execution_platform.server.database_command import database_group
 from execution_platform.server.personas_command import add_commands
 from execution_platform.server.serve import ServeOptions, serve
 
@@ -60,6 +61,7 @@ def main() -> None:
     add_commands(personas)
     app = build_app(personas)
     app.command("serve")(serve_command)
+    app.add_typer(database_group())
     app()
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import io
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, insert, select, text
+from tests.server.ledger.chats import DOLLAR, facts, money, put_budget, record
+from tests.server.ledger.conftest import MakeLedger
 
 from execution_platform.server.config.load import ConfigurationError
 from execution_platform.server.ledger import migrate
 from execution_platform.server.ledger.address import DatabaseAddress
 from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.tables import METADATA, state
+from execution_platform.server.ledger.facts import Demand
+from execution_platform.server.ledger.tables import METADATA, alert_deliveries, alerts, state
 from execution_platform.server.telemetry import make_logger
+from execution_platform.v1 import cost_pb2
 
 
 def make(url: str) -> Database:
@@ -33,7 +38,7 @@ async def test_migrations_make_the_tables_that_the_code_uses(database: Database)
     assert await database.read(differences) == []
 
 
-async def test_head_is_the_newest_revision() -> None:
+def test_head_is_the_newest_revision() -> None:
     """What the program takes for up to date is the newest revision that it ships."""
     assert migrate.revisions()[-1][0] == migrate.HEAD
 
@@ -78,3 +83,40 @@ async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert folder == 0o700
     assert modes["ledger.db"] == 0o600
     assert set(modes.values()) == {0o600}
+
+
+def rows_of(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+        for table in METADATA.sorted_tables
+    }
+
+
+async def fill(database: Database, make_ledger: MakeLedger) -> None:
+    """Leave something in every table."""
+    await database.write(partial(put_budget, budget=cost_pb2.Budget(id="all", limit=money(DOLLAR))))
+    ledger = await make_ledger()
+    for number in range(20):
+        chat = facts(labels={"number": str(number)})
+        await ledger.reserve(chat, 1, "scripted", "plain", Demand(7), partial(record, chat))
+        if number % 2:
+            await ledger.settle(chat, record(chat, number, None))
+    alert = {"id": "1", "topic": "made up", "kind": 1, "tenant": "acme", "created_at": 1, "data": b"\0\xff"}
+    delivery = {"alert_id": "1", "target": "mail", "attempts": 1, "next_at": 1, "taken_until": 0, "last_error": "é"}
+    await database.write(lambda connection: connection.execute(insert(alerts), alert))
+    await database.write(lambda connection: connection.execute(insert(alert_deliveries), delivery))
+    await ledger.aclose()
+
+
+async def test_a_filled_database_goes_back_and_forward(database: Database, make_ledger: MakeLedger) -> None:
+    """Each step back to the first revision and forward again leaves every row of every table as it was."""
+    await fill(database, make_ledger)
+    before = await database.read(rows_of)
+    assert [name for name, rows in before.items() if not rows] == []
+    names = [name for name, _ in migrate.revisions()]
+    for name in [*reversed(names[:-1]), *names[1:]]:
+        step = migrate.downgrade if name < await database.read(migrate.revision_of) else migrate.upgrade
+        await database.write(partial(step, target=name))
+        assert await database.read(migrate.revision_of) == name
+    assert await database.read(rows_of) == before
+    assert await database.read(differences) == []

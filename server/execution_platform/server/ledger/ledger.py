@@ -82,8 +82,9 @@ class Ledger(Protocol):
         ...
 
     async def extend(self, lease: Lease, demand: Demand) -> None:
-        """Hold so much in place of what a lease holds: more where more is spent than was thought, less where an
-        attempt has ended and others follow.
+        """Hold so much in place of what a lease holds.
+
+        More where more is spent than was thought; less where an attempt has ended and others follow.
 
         Raises:
             BudgetExceededError: there is no room for more; the lease stays as it is.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "SchemaTooNewError", "downgrade", "probe", "revision_of", "revisions", "upgrade"]
 
 #: The revision that this program works with: the newest of ``migrations/versions``.
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 
 #: PostgreSQL's advisory lock of whoever changes tables: "epmigrat" as a number.
 _LOCK: Final = 0x65706D6967726174

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection
 
 from execution_platform.server.ledger.alerts.observer import Observer
-from execution_platform.server.ledger.budget_set import lock_shared
+from execution_platform.server.ledger.budget_set import lock_alone, lock_shared
 from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.operations import KnownBudgets, Settle, run
 from execution_platform.server.ledger.posting import Posting
@@ -23,6 +23,9 @@ __all__ = ["Reaper"]
 
 #: Chats that one transaction settles.
 _MOST = 100
+
+#: Microseconds for which a window is kept after its end. A budget of minutes has half a million of them in a year.
+_REMEMBERED = 8 * 24 * 3_600_000_000
 
 
 class Reaper:
@@ -68,6 +71,19 @@ class Reaper:
             total += len(settled)
             if len(settled) < _MOST - len(running):
                 return total
+
+    async def forget(self) -> None:
+        """Delete windows that ended long ago: one that is needed once more begins with what the ledger holds for it.
+
+        Raises:
+            LedgerUnavailableError: the database is away.
+        """
+        await self._database.write(self._forget)
+
+    def _forget(self, connection: Connection) -> None:
+        lock_alone(connection)
+        before = {"before": self._clock() - _REMEMBERED}
+        connection.execute(statements_of(connection).forget_windows, before)
 
     def _settle(self, connection: Connection, running: set[str]) -> list[str]:
         now = self._clock()

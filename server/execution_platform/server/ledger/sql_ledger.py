@@ -35,6 +35,8 @@ _REFRESH_SECONDS: Final = 1.0
 _RENEWALS: Final = 3
 #: Seconds between looks for spool files that others have left.
 _SPOOL_SECONDS: Final = 60.0
+#: Seconds between two times that old windows are deleted.
+_FORGET_SECONDS: Final = 3_600.0
 #: Records of a spool file that are replayed together.
 _REPLAYED: Final = 64
 
@@ -108,6 +110,7 @@ class SqlLedger:
             asyncio.create_task(self._each(_REFRESH_SECONDS, self.refresh), name="ledger-budgets"),
             asyncio.create_task(self._each(interval, self._renew), name="ledger-renewals"),
             asyncio.create_task(self._each(interval, self._reap), name="ledger-reaper"),
+            asyncio.create_task(self._each(_FORGET_SECONDS, self._reaper.forget), name="ledger-windows"),
             asyncio.create_task(self._each(_SPOOL_SECONDS, self.replay, at_once=True), name="ledger-spool"),
         ]
 

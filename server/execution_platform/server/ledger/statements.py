@@ -98,6 +98,9 @@ class Statements:
         self.window_leases = select(
             func.coalesce(func.sum(leases.nanos), 0), func.coalesce(func.sum(leases.tokens), 0)
         ).where(leases.budget_id == bindparam("budget"), leases.window_started_at == bindparam("time"))
+        self.forget_windows = delete(budget_windows).where(
+            windows.ends_at < bindparam("before"), windows.reserved_nanos == 0, windows.reserved_tokens == 0
+        )
         self.expired_chats = (
             select(chats.id, chats.expires_at, chats.data)
             .where(chats.expires_at < bindparam("now"))

@@ -138,6 +138,7 @@ budget_windows = Table(
     # Highest percentage that an alert was raised for, and whether one was for a refusal.
     Column("alerted_percent", Integer, nullable=False),
     Column("alerted_refusal", Boolean, nullable=False),
+    Index("ix_budget_windows_ends_at", "ends_at"),
 )
 
 #: Chats that hold a part of a budget. One whose server has ended is settled by what is known here.
