@@ -18,7 +18,7 @@ from execution_platform.adapters.errors import UnsupportedOptionError
 from execution_platform.server.ledger.export_rows import COLUMNS, Batch, Kind, rows_of
 from execution_platform.v1 import cost_pb2
 
-__all__ = ["MOST_PIECE", "CsvFile", "ExportFile", "JsonLinesFile", "ParquetFile"]
+__all__ = ["MOST_PIECE", "CsvFile", "ExportFile", "JsonLinesFile", "ParquetFile", "safe_text"]
 
 #: Most bytes of a piece.
 MOST_PIECE: Final = 1024 * 1024
@@ -102,7 +102,8 @@ class CsvFile:
         self._pieces.write(text.getvalue().encode())
 
 
-def _text_cell(text: str) -> str:
+def safe_text(text: str) -> str:
+    """Return a text with an apostrophe before it, if a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
@@ -125,7 +126,7 @@ def _truth_cell(truth: bool) -> str:
 
 
 _CELLS: Final[dict[Kind, Callable[[Any], str]]] = {
-    Kind.TEXT: _text_cell,
+    Kind.TEXT: safe_text,
     Kind.NUMBER: _number_cell,
     Kind.MONEY: _money_cell,
     Kind.TIME: _time_cell,
@@ -159,11 +160,14 @@ class JsonLinesFile:
 class ParquetFile:
     """Apache Parquet: money as decimal numbers of nine places, times with their zone, UTC.
 
+    Args:
+        group_rows: rows of a group, which are held until there are so many.
+
     Raises:
         UnsupportedOptionError: pyarrow is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group_rows: int = _GROUP_ROWS) -> None:
         try:
             import pyarrow as pa  # noqa: PLC0415 - an extra, and a quarter of a second
             from pyarrow import parquet  # noqa: PLC0415 - as above
@@ -174,6 +178,7 @@ class ParquetFile:
                 field="format",
             ) from None
         self.rows = 0
+        self._group_rows = group_rows
         self._pyarrow = pa
         self._pieces = _ParquetSink()
         self._schema = pa.schema([(name, _arrow_type(pa, kind)) for name, kind in COLUMNS])
@@ -185,7 +190,7 @@ class ParquetFile:
         """Take records in; return the pieces that are ready."""
         self._kept += rows_of(batch)
         self._kept_bytes += sum(map(len, batch.records))
-        if len(self._kept) >= _GROUP_ROWS or self._kept_bytes >= _GROUP_BYTES:
+        if len(self._kept) >= self._group_rows or self._kept_bytes >= _GROUP_BYTES:
             self._flush()
         return self._pieces.ready()
 
