@@ -31,7 +31,13 @@ class Webhook:
         self.port = free_port()
         self.status = status
         self.taken: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self._news = asyncio.Condition()
         self._server: asyncio.Server | None = None
+
+    async def has_taken(self, count: int) -> None:
+        """Wait until it has taken so many."""
+        async with self._news:
+            await self._news.wait_for(lambda: len(self.taken) >= count)
 
     async def start(self) -> None:
         """Listen."""
@@ -48,7 +54,9 @@ class Webhook:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
         headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
         body = await reader.readexactly(int(headers["content-length"]))
-        self.taken.append((head[0].split()[1], headers, json.loads(body)))
+        async with self._news:
+            self.taken.append((head[0].split()[1], headers, json.loads(body)))
+            self._news.notify_all()
         writer.write(f"HTTP/1.1 {self.status} Done\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
         await writer.drain()
         writer.close()

@@ -141,7 +141,7 @@ class Feed:
     def _join(self) -> None:
         self._watching += 1
         if self._poller is None:
-            self._poller = asyncio.create_task(self._poll())
+            self._poller = asyncio.create_task(self._poll(), name="alerts-feed")
 
     async def _leave(self) -> None:
         self._watching -= 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncGenerator
-from typing import Final
 
 from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.server.errors import ServerOverloadedError
@@ -16,9 +15,6 @@ __all__ = ["WatchedAlerts"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
-#: Watchers of one process. Each costs a stream and next to nothing else.
-_MOST: Final = 1_000
-
 
 class WatchedAlerts:
     """The part of CostService that tells alerts.
@@ -26,10 +22,12 @@ class WatchedAlerts:
     Args:
         feed: of all alerts.
         heartbeat: seconds without an alert after which an empty answer tells that the stream lives.
+        most: streams that watch at once; each costs next to nothing.
     """
 
-    def __init__(self, feed: Feed, heartbeat: float) -> None:
+    def __init__(self, feed: Feed, heartbeat: float, *, most: int = 1_000) -> None:
         self._feed = feed
+        self._most = most
         self._heartbeat = heartbeat
 
     async def watch(
@@ -44,8 +42,8 @@ class WatchedAlerts:
         """
         if request.after_id and not _ID.fullmatch(request.after_id):
             raise InvalidRequestError("after_id is not the id of an alert", field="after_id")
-        if self._feed.watching >= _MOST:
-            raise ServerOverloadedError(f"{_MOST} streams watch alerts already; try again later", retry_after=10.0)
+        if self._feed.watching >= self._most:
+            raise ServerOverloadedError(f"{self._most} streams watch alerts already; try again later", retry_after=10.0)
         kinds = frozenset(request.kinds)
         async with contextlib.aclosing(self._feed.watch(request.after_id, self._heartbeat)) as found:
             async for alerts in found:
