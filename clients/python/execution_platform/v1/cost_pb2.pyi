@@ -1806,8 +1806,8 @@ class Budget(_message.Message):
 
     @_builtins.property
     def alert_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Shares of the limit, in percent, above 0 and at most 1000, at which an alert is raised once in each window.
-        Empty: 50, 80 and 100.
+        """Shares of the limit, in percent, above 0 and at most 1000, at which an alert is raised once in each window; of
+        several that are reached at once the highest is told. Empty: 50, 80 and 100, and none for a budget of minutes.
         """
 
     @_builtins.property

@@ -25,12 +25,15 @@ class Webhook:
     Attributes:
         port: that it listens on, once it does.
         taken: path, headers in lower case, and body of each.
+        answers: while it is set.
     """
 
     def __init__(self, status: int = 204) -> None:
         self.port = free_port()
         self.status = status
         self.taken: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
         self._news = asyncio.Condition()
         self._server: asyncio.Server | None = None
 
@@ -57,6 +60,7 @@ class Webhook:
         async with self._news:
             self.taken.append((head[0].split()[1], headers, json.loads(body)))
             self._news.notify_all()
+        await self.answers.wait()
         writer.write(f"HTTP/1.1 {self.status} Done\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
         await writer.drain()
         writer.close()
@@ -136,6 +140,6 @@ class Mailbox:
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - the name aiosmtpd calls
         """Keep a letter."""
         assert isinstance(envelope.content, bytes)
-        self.letters.append(email.message_from_bytes(envelope.content, policy=email.policy.default))  # type: ignore[arg-type]  # the policy makes EmailMessages
+        self.letters.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         self.to.append(list(envelope.rcpt_tos))
         return "250 OK"
