@@ -5,6 +5,7 @@ Imported only where the ledger is on: its libraries take their time.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,11 +13,14 @@ from execution_platform.server.config.settings import Settings
 from execution_platform.server.config.source import PlatformSource
 from execution_platform.server.ledger.alerts.desk import AlertDesk
 from execution_platform.server.ledger.alerts.observer import Observer
+from execution_platform.server.ledger.behind_prices import BehindPrices
 from execution_platform.server.ledger.books import Books
 from execution_platform.server.ledger.configured import ConfiguredBudgets, persona_of
 from execution_platform.server.ledger.forecasts.choice import can_smooth
 from execution_platform.server.ledger.forecasts.forecaster import Forecaster
 from execution_platform.server.ledger.ledger import Ledger
+from execution_platform.server.ledger.reports.reporter import Reporter
+from execution_platform.server.ledger.repricing import Repricing
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.budgeted import Budgeting
@@ -27,6 +31,7 @@ from execution_platform.server.services.costs.alerts import WatchedAlerts
 from execution_platform.server.services.costs.budgets import LedgerBudgets
 from execution_platform.server.services.costs.forecasts import LedgerForecasts
 from execution_platform.server.services.costs.parts import CostParts
+from execution_platform.server.services.costs.reports import LedgerReports
 from execution_platform.server.services.costs.usage import LedgerUsage
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import usage_pb2
@@ -66,7 +71,8 @@ class Accounting:
     Attributes:
         books: the ledger and what goes on behind it.
         budgeting: what attempts under budgets share.
-        parts: of CostService.
+        parts: of CostService, but prices.
+        behind_prices: what prices need of the ledger.
 
     Raises:
         ConfigurationError: EP_DATABASE_URL cannot be read, or its driver is missing.
@@ -88,9 +94,12 @@ class Accounting:
         observers.append(self._desk.rules)
         self.books.add(self._desk)
         forecaster = Forecaster(database, smooth=can_smooth())
+        repricing = Repricing(database, ledger.post, of.prices, _micros)
+        self.behind_prices = BehindPrices(database, lambda: ledger.budgets, repricing, _micros)
         self.parts = CostParts(
             usage=LedgerUsage(database, ledger.post, of.prices, of.limits.scopes),
             forecasts=LedgerForecasts(forecaster),
+            reports=LedgerReports(Reporter(database, forecaster)),
             budgets=LedgerBudgets(database, ledger.refresh, partial(_place_of_budget, of.platform)),
             alerts=WatchedAlerts(self._desk.feed, of.settings.heartbeat_seconds),
         )
@@ -115,6 +124,11 @@ class Accounting:
     async def aclose(self) -> None:
         """Write what waits, and close. Idempotent."""
         await self.books.aclose()
+
+
+def _micros() -> int:
+    """Return microseconds since the epoch."""
+    return time.time_ns() // 1000
 
 
 def _list_price(prices: Prices, provider: str, model: str, usage: usage_pb2.Usage) -> int | None:

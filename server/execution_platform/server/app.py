@@ -8,6 +8,7 @@ import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -38,12 +39,15 @@ from execution_platform.server.resilience.shared_circuits import SharedCircuits
 from execution_platform.server.routing.known_names import KnownNames
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.planner import Planner
+from execution_platform.server.routing.price_sheet import PriceSheet
 from execution_platform.server.routing.prices import Prices
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
+from execution_platform.server.routing.worst_case import WorstCases
 from execution_platform.server.services.catalog import CatalogService
 from execution_platform.server.services.chat import ChatService
 from execution_platform.server.services.costs.parts import CostParts
+from execution_platform.server.services.costs.prices import PriceOffice
 from execution_platform.server.services.costs.service import CostService
 from execution_platform.server.services.guard import Guard
 from execution_platform.server.services.personas import Personas
@@ -265,13 +269,25 @@ class App:
             ),
             server,
         )
-        parts = CostParts() if self.accounting is None else self.accounting.parts
-        cost_pb2_grpc.add_CostServiceServicer_to_server(CostService(parts, self._logger), server)
+        cost_pb2_grpc.add_CostServiceServicer_to_server(CostService(self._cost_parts(), self._logger), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if settings.reflection:
             add_reflection((*_SERVICES, health.SERVICE_NAME), server)
         self.address = self._bind(server)
         return server
+
+    def _cost_parts(self) -> CostParts:
+        """Make the parts of CostService. Prices are there without a ledger, too."""
+        prices = PriceOffice(
+            self.prices,
+            PriceSheet(lambda: self._platform.current, self.prices.list),
+            self.planner,
+            self.providers,
+            self.limits,
+            WorstCases(self.prices, self.planner.facts, lambda: self._platform.current),
+            None if self.accounting is None else self.accounting.behind_prices,
+        )
+        return replace(CostParts() if self.accounting is None else self.accounting.parts, prices=prices)
 
     def _make_pipeline(self) -> ChatPipeline:
         metrics = self.metrics

@@ -60,6 +60,12 @@ class Estimates:
         asked = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else None
         return self._reservation(provider, model, request, asked or self._output(provider, model))
 
+    def usual_output(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> int:
+        """Return how many tokens the model's answers usually have, at most as many as the request allows."""
+        sampling = request.sampling
+        most = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else 2**31
+        return min(most, self._output(provider, model))
+
     def unheard(self, provider: str, model: str, request: chat_pb2.ChatRequest, *, answered: bool) -> Reservation:
         """Return what an attempt has probably used that was ended before it told its usage.
 
@@ -69,9 +75,7 @@ class Estimates:
             request: what it was asked.
             answered: it had begun to answer; else only the prompt was used.
         """
-        sampling = request.sampling
-        most = sampling.max_output_tokens if sampling.HasField("max_output_tokens") else 2**31
-        output = min(most, self._output(provider, model)) if answered else 0
+        output = self.usual_output(provider, model, request) if answered else 0
         return self._reservation(provider, model, request, output)
 
     def told(self, provider: str, model: str, usage: usage_pb2.Usage, cost: usage_pb2.Cost | None) -> Reservation:

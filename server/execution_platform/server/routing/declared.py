@@ -59,6 +59,10 @@ class Declared:
     listed_words: tuple[str, ...] = ()
     says_region: bool = False
 
+    def marks(self, listed: str) -> str:
+        """Return what a cost says of prices of a list, of this version, that are multiplied here; empty: none are."""
+        return f"{self.version}, {listed}" if self.factor != 1 else ""
+
     def of(self, whole: str, names: Iterable[str], prompt_tokens: int) -> Decimal | None:
         """Return the first of some prices that is given; None: none is.
 

@@ -119,6 +119,22 @@ class Found:
     daily: bool
     provider: str = ""
 
+    def span(self, at: datetime, words: Sequence[str] = ()) -> tuple[datetime | None, datetime | None]:
+        """Return since when and until when the prices of a time hold, as far as that is by the day; None: no such end.
+
+        Args:
+            at: the time.
+            words: as for :meth:`prices`.
+        """
+        conditions = [each.constraint for each in self.model.prices] if isinstance(self.model.prices, list) else []
+        conditions += [
+            each.constraint for each in self.model.price_variants or () if set(words) & set(each.when.values())
+        ]
+        starts = {getattr(each, "start_date", None) for each in conditions} - {None}
+        days = sorted(datetime(start.year, start.month, start.day, tzinfo=UTC) for start in starts if start)
+        before, later = [day for day in days if day <= at], [day for day in days if day > at]
+        return before[-1] if before else None, later[0] if later else None
+
     def phase(self, at: datetime) -> object:
         """Return what is equal for times that have the same prices, for all tiers."""
         day = at.astimezone(UTC).toordinal()
@@ -185,6 +201,10 @@ class PriceList:
             if each is not None
         ]
         return next((each for each in all_found if each.is_its_own), all_found[0] if all_found else None)
+
+    def found(self, provider: str, model: ModelInfo) -> Found:
+        """Return one of :meth:`models`."""
+        return Found(model, is_its_own=True, daily=_is_daily(model), provider=_THEIR_NAMES[provider])
 
     def models(self, provider: str) -> Sequence[ModelInfo]:
         """Return the models that a provider itself sells, as the list has them; none: it is not on the list."""

@@ -20,14 +20,14 @@ from execution_platform.server.routing.listed import Found, PriceList
 from execution_platform.server.routing.rates import PROMPT, Rate, Rates, UnknownPriceError
 from execution_platform.v1 import common_pb2, content_pb2, usage_pb2
 
-__all__ = ["Prices"]
+__all__ = ["ORDINARY", "REGIONS", "Prices"]
 
 #: Words of providers for the ordinary tier and speed, in lower case and without their prefixes.
-_ORDINARY: Final = frozenset({"", "auto", "default", "on_demand", "standard", "unspecified"})
+ORDINARY: Final = frozenset({"", "auto", "default", "on_demand", "standard", "unspecified"})
 
 #: What it costs at Anthropic to be served from one region only. Every other word is unknown.
 #: Source: platform.claude.com/docs/en/manage-claude/data-residency, read 2026-11-21.
-_REGIONS: Final = {"": Decimal(1), "global": Decimal(1), "not_available": Decimal(1), "us": Decimal("1.1")}
+REGIONS: Final = {"": Decimal(1), "global": Decimal(1), "not_available": Decimal(1), "us": Decimal("1.1")}
 
 _KINDS: Final = {number: name.removeprefix("USAGE_KIND_").lower() for name, number in usage_pb2.UsageKind.items()}
 
@@ -41,6 +41,9 @@ class Prices:
     Args:
         configuration: gives the configuration in force; its prices go before the list's.
         now: the time, for which prices are told where no other is asked for.
+
+    Attributes:
+        list: the published prices.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Prices:
     ) -> None:
         self._configuration = configuration
         self._now = now
-        self._list = PriceList()
+        self.list = PriceList()
         self._known = _Known(configuration())
 
     def estimate(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
@@ -91,9 +94,9 @@ class Prices:
                 if priced is None or not priced.add_to(cost, quantity):
                     unknown = True
                 else:
-                    versions.add(priced.rate.version or self._list.version)
+                    versions.update((priced.rate.version or self.list.version).split(", "))
         cost.status = usage_pb2.COST_STATUS_UNPRICED if unknown else usage_pb2.COST_STATUS_ESTIMATED
-        cost.price_version = ", ".join(sorted(versions, key=lambda version: (version == self._list.version, version)))
+        cost.price_version = ", ".join(sorted(versions, key=lambda version: (version == self.list.version, version)))
         return cost
 
     def _pricing(self, asked: _Asked, at: datetime) -> _Pricing:
@@ -121,7 +124,7 @@ class Prices:
         facts = next(filter(None, (configuration.models.get(f"{asked.provider}/{name}") for name in names)), None)
         # The provider's bill is for the model that served; an operator's prices are for the name that is asked for.
         return _Model(
-            entries_of(configuration, asked.provider, *names), facts, self._list.find(asked.provider, names[::-1])
+            entries_of(configuration, asked.provider, *names), facts, self.list.find(asked.provider, names[::-1])
         )
 
     def _rates(self, asked: _Asked, known: _Model, entry: PriceSettings | None, at: datetime) -> Rates:
@@ -134,7 +137,8 @@ class Prices:
             listed = known.found.prices(at, words if declared is None else declared.listed_words)
         if declared is not None:
             factor = (factor or Decimal(1)) * declared.factor
-        return Rates(asked.provider, listed, all_declared, factor or Decimal(1))
+        marks = "" if declared is None else declared.marks(self.list.version)
+        return Rates(asked.provider, listed, all_declared, factor or Decimal(1), marks)
 
 
 class _Asked(NamedTuple):
@@ -231,12 +235,12 @@ def _region_factor(asked: _Asked, declared: Declared | None) -> Decimal | None:
     """Return what a region makes of the list's prices; None: nobody knows."""
     if asked.provider != "anthropic" or (declared is not None and declared.says_region):
         return Decimal(1)
-    return _REGIONS.get(asked.region)
+    return REGIONS.get(asked.region)
 
 
 def _ordinary(word: str) -> str:
     """Return a word for a tier or speed; nothing for the ordinary one."""
-    return "" if word in _ORDINARY else word
+    return "" if word in ORDINARY else word
 
 
 def _tier(word: str) -> str:

@@ -120,12 +120,14 @@ class Rates:
         listed: the list's prices; None: there are none, or not for the tier, speed or region that was used.
         declared: what the configuration says of the model, which goes before the list, the first word first.
         factor: what the list's prices of tokens are multiplied with.
+        marks: what a cost says of where the list's prices are from, where the configuration gives the factor.
     """
 
     provider: str
     listed: Listed | None
     declared: tuple[Declared, ...] = ()
     factor: Decimal = Decimal(1)
+    marks: str = ""
     _edges: tuple[int, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +136,15 @@ class Rates:
         listed = self.listed
         bands += [] if listed is None else [band for name in listed.names() for band in listed.bands(name)]
         self._edges = tuple(sorted({above for above, _ in bands}))
+
+    def edges(self) -> tuple[int, ...]:
+        """Return the lengths of prompts above which other prices hold."""
+        return self._edges
+
+    def tools(self) -> list[str]:
+        """Return the tools that have a price."""
+        listed = [] if self.listed is None else [tool for tool, _ in self.listed.tools()]
+        return sorted({*listed, *(tool for declared in self.declared for tool in declared.tools)})
 
     def band(self, prompt_tokens: int) -> int:
         """Return what is equal for prompts that have the same prices."""
@@ -191,7 +202,7 @@ class Rates:
         for name in names:
             price = self._listed(name, prompt_tokens)
             if price is not None:
-                return Rate.of_dollars(price * self.factor, _MILLION)
+                return Rate.of_dollars(price * self.factor, _MILLION, self.marks)
         raise UnknownPriceError
 
     def of_request(self) -> Rate | None:
