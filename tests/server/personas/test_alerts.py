@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 from tests.server.personas.reading import KNOWN, read
 
 from execution_platform.adapters import scripted
@@ -13,6 +15,7 @@ from execution_platform.server.config.alerts import AlertName, AlertSettings
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.load import ConfigurationError, load
 from execution_platform.server.config.read import PlatformError
+from execution_platform.server.config.schema import schema_of
 from execution_platform.v1 import cost_pb2
 
 WORD = "made-up-0123456789"
@@ -69,6 +72,13 @@ def test_a_target_may_want_some_alerts_only() -> None:
     assert not targets["finance"].wants(cost_pb2.ALERT_KIND_ANOMALY, "acme")
     assert not targets["finance"].wants(cost_pb2.ALERT_KIND_THRESHOLD, "other")
     assert not targets["finance"].wants(cost_pb2.ALERT_KIND_THRESHOLD, "")
+
+
+def test_the_schema_for_editors_knows_the_section() -> None:
+    """What the reader takes of the section is valid by the schema, and an unknown kind is not."""
+    validator = jsonschema.Draft202012Validator(schema_of(KNOWN))
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(WHOLE))] == []
+    assert not validator.is_valid(yaml.safe_load(WHOLE.replace("budget_exceeded", "budget_exeeded")))
 
 
 @pytest.mark.parametrize("name", AlertName)
