@@ -58,10 +58,12 @@ def test_the_whole_section_is_read() -> None:
     assert alerts.targets["ops"].url.get_secret_value() == VARIABLES["EP_ALERT_OPS_URL"]
     finance = alerts.targets["finance"]
     assert finance.url.get_secret_value().startswith(f"mailtos://platform:{WORD}@mail")
-    assert (finance.kinds, finance.tenants) == ({AlertName.THRESHOLD, AlertName.BUDGET_EXCEEDED}, ("acme",))
-    assert (alerts.spend_rate.whole, alerts.spend_rate.each_tenant) == (50, Decimal("12.5"))
+    assert finance.kinds == {AlertName.THRESHOLD, AlertName.BUDGET_EXCEEDED}
+    assert finance.tenants == ("acme",)
+    assert (alerts.spend_rate.whole, alerts.spend_rate.each_tenant) == (Decimal(50), Decimal("12.5"))
     assert alerts.spend_rate.tenants == {"acme": Decimal("1e-9")}
-    assert (alerts.anomalies.deviations, alerts.anomalies.least_weeks, alerts.give_up_days) == (8, 3, 5)
+    assert (alerts.anomalies.deviations, alerts.anomalies.least_amount) == (Decimal(8), Decimal("0.5"))
+    assert (alerts.anomalies.least_weeks, alerts.give_up_days) == (3, 5)
 
 
 def test_a_target_may_want_some_alerts_only() -> None:
@@ -84,7 +86,7 @@ def test_the_schema_for_editors_knows_the_section() -> None:
 @pytest.mark.parametrize("name", AlertName)
 def test_each_kind_of_the_contract_has_a_name(name: AlertName) -> None:
     """The names of alerts are those of the contract's kinds, all of them."""
-    assert cost_pb2.AlertKind.Name(name.kind) == f"ALERT_KIND_{name.upper()}"
+    assert name.kind == cost_pb2.AlertKind.Value(f"ALERT_KIND_{name.upper()}")
     assert len(AlertName) == len(cost_pb2.AlertKind.values()) - 1
 
 
