@@ -72,7 +72,7 @@ def see(spending: Spending, which: int, days: int, *, smooth: bool, futures: int
         _morning(day, elapsed, which, by, said)
         for day, by, said in zip(spending.days, factors, chosen.model.said, strict=False)
     ]
-    rest = rest_of_today(mornings, so_far, chosen.model.said[-1], futures, random)
+    rest = rest_of_today(mornings, so_far, chosen.model.said[-1], chosen.model.wider, futures, random)
     onward = chosen.model.onward([so_far + more for more in rest], days, random)
     return Futures(so_far, rest, onward, chosen.method, chosen.reason)
 

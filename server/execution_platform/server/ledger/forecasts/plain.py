@@ -13,7 +13,7 @@ from execution_platform.server.ledger.forecasts.days import WEEK, History, Scale
 __all__ = ["Errors", "MeanOfDays", "Model", "ResampledDays"]
 
 #: Weight of the newest day in a mean, once there are more days than its inverse.
-_NEWEST = 0.2
+_NEWEST = 0.12
 
 #: Errors as logarithms that are reckoned with beside those of less than two weeks, which may not have seen a weekend:
 #: the deciles 1, 3, 5, 7 and 9 of a normal distribution with a deviation of 0.8.
@@ -37,6 +37,11 @@ class Model(Protocol):
     @property
     def said(self) -> Sequence[float]:
         """What it would have said of each day of the history the day before, and what it says of today."""
+        ...
+
+    @property
+    def wider(self) -> float:
+        """By how much it is farther off than `said` is on the history, from which it has learned."""
         ...
 
     def todays(self, futures: int, random: Random) -> list[float]:
@@ -69,8 +74,8 @@ class Errors:
 
     def __init__(self, seen: Sequence[float], raw: Sequence[float], said: Sequence[float], learned: int) -> None:
         count = len(seen)
-        wider = min((count / max(count - learned, 1)) ** 0.5, _WIDEST)
-        off = [((value - told) * wider, wild - value) for value, wild, told in zip(seen, raw, said, strict=True)]
+        self.wider = min((count / max(count - learned, 1)) ** 0.5, _WIDEST)
+        off = [((value - told) * self.wider, wild - value) for value, wild, told in zip(seen, raw, said, strict=True)]
         self._ordinary = [error for error, spike in off if not spike] or [0.0]
         self._spikes = [(error, spike) for error, spike in off if spike]
         if count < 2 * WEEK:
@@ -118,6 +123,7 @@ class MeanOfDays:
         said = [level + self._weekly[history.weekday_of(day)] for day, level in enumerate([levels[0], *levels])]
         self.said = [scale.back(value) for value in said]
         self._errors = Errors(seen[1:], raw[1:], said[1:-1], WEEK if weekly else 1)
+        self.wider = self._errors.wider
 
     @staticmethod
     def _levels(values: Sequence[float]) -> list[float]:
@@ -163,6 +169,7 @@ class ResampledDays:
     """
 
     method = "resampled-days"
+    wider = 1.0
 
     def __init__(self, history: History) -> None:
         self._values = list(history.values[-_DRAWN_FROM:])

@@ -56,6 +56,7 @@ class HoltWinters:
         self.said = [scale.back(value) for value in said]
         # The first week set the season up.
         self._errors = Errors(seen[WEEK:], raw[WEEK:], said[WEEK:-1], _LEARNED)
+        self.wider = self._errors.wider
 
     def todays(self, futures: int, random: Random) -> list[float]:
         """Return what today may come to."""

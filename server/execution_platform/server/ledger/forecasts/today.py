@@ -44,13 +44,16 @@ class Morning:
     said: float
 
 
-def rest_of_today(mornings: Sequence[Morning], so_far: float, said: float, futures: int, random: Random) -> list[float]:
+def rest_of_today(
+    mornings: Sequence[Morning], so_far: float, said: float, wider: float, futures: int, random: Random
+) -> list[float]:
     """Return what may still be spent today, one for each future.
 
     Args:
         mornings: the days of the history, the oldest first; at least one.
         so_far: what has been spent today.
         said: what is said of today, as if nothing were known of it yet.
+        wider: by how much more it will be off than on the days of the history.
         futures: how many.
         random: where chance comes from.
     """
@@ -66,7 +69,7 @@ def rest_of_today(mornings: Sequence[Morning], so_far: float, said: float, futur
         lasts.append(day.after / usual - (1 - share))
     slope = sum(lead * _near(last) for lead, last in zip(leads, lasts, strict=True))
     slope = max(slope / (sum(lead * lead for lead in leads) + _PRIOR * share * share + 1e-9), 0.0)
-    errors = [last - slope * lead for lead, last in zip(leads, lasts, strict=True)]
+    errors = [(last - slope * lead) * wider for lead, last in zip(leads, lasts, strict=True)]
     if len(days) < _FEW:
         errors += [(1 - share) * error for error in _USUAL]
     usual = max(said, least)
