@@ -390,6 +390,8 @@ class _AlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertKind.V
     """A dearer model answered in place of one that failed."""
     ALERT_KIND_LEDGER_OUTAGE: _AlertKind.ValueType  # 7
     """The ledger could not be written for a while, and can again."""
+    ALERT_KIND_DAILY_REPORT: _AlertKind.ValueType  # 8
+    """No alarm: the report of a day, for the targets that the configuration names for it."""
 
 class AlertKind(_AlertKind, metaclass=_AlertKindEnumTypeWrapper):
     """What an alert is about."""
@@ -410,6 +412,8 @@ ALERT_KIND_DEARER_FALLBACK: AlertKind.ValueType  # 6
 """A dearer model answered in place of one that failed."""
 ALERT_KIND_LEDGER_OUTAGE: AlertKind.ValueType  # 7
 """The ledger could not be written for a while, and can again."""
+ALERT_KIND_DAILY_REPORT: AlertKind.ValueType  # 8
+"""No alarm: the report of a day, for the targets that the configuration names for it."""
 Global___AlertKind: _TypeAlias = AlertKind  # noqa: Y015
 
 @_typing.final
@@ -1139,7 +1143,7 @@ class RenderReportRequest(_message.Message):
     @_builtins.property
     def filter(self) -> Global___UsageFilter:
         """Which records. With no time: the present month of an OVERVIEW, the last whole one of a CHARGEBACK, yesterday of
-        a DAILY one.
+        a DAILY one. A time has a beginning; with no end it ends now.
         """
 
     def __init__(
@@ -1206,7 +1210,7 @@ class ForecastCostRequest(_message.Message):
     """Days ahead, 1 to 366. Default: to the end of the month, at least 7."""
     @_builtins.property
     def filter(self) -> Global___UsageFilter:
-        """Which spending: time_range is not taken."""
+        """Which spending; without time_range."""
 
     def __init__(
         self,
@@ -1274,7 +1278,9 @@ class ForecastCostResponse(_message.Message):
 
     @_builtins.property
     def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetOutlook]:
-        """Whether the budgets will hold that count any of this spending."""
+        """Whether the budgets will hold that may count any of this spending, by id. Each is judged by all that it counts.
+        Those of minutes are left out: they are over before anybody reads of them.
+        """
 
     def __init__(
         self,
@@ -1384,15 +1390,15 @@ class BudgetOutlook(_message.Message):
     """Whether it will."""
     @_builtins.property
     def break_time(self) -> _timestamp_pb2.Timestamp:
-        """When it breaks, most likely. Absent: not within its window."""
+        """When it breaks, most likely. Absent: not within its window, or it is broken already."""
 
     @_builtins.property
     def at_reset(self) -> Global___ForecastInterval:
-        """What will be spent in its present window."""
+        """What will be spent in its present window. Absent: not a budget of money."""
 
     @_builtins.property
     def limit(self) -> _common_pb2.Money:
-        """Its limit."""
+        """Its limit. Absent: not a budget of money."""
 
     def __init__(
         self,
@@ -2299,6 +2305,7 @@ class Alert(_message.Message):
     OBSERVED_FIELD_NUMBER: _builtins.int
     EXPECTED_FIELD_NUMBER: _builtins.int
     RECORD_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_HTML_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier; the newer the later in alphabetical order."""
     kind: Global___AlertKind.ValueType
@@ -2313,6 +2320,8 @@ class Alert(_message.Message):
     """Of a THRESHOLD: which, in percent."""
     record_id: _builtins.str
     """The record that raised it. Empty: none in particular."""
+    message_html: _builtins.str
+    """`message` as an HTML page, of a DAILY_REPORT. Empty: of all others."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was raised."""
@@ -2348,10 +2357,11 @@ class Alert(_message.Message):
         observed: _common_pb2.Money | None = ...,
         expected: _common_pb2.Money | None = ...,
         record_id: _builtins.str = ...,
+        message_html: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "create_time", b"create_time", "expected", b"expected", "observed", b"observed", "route", b"route"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "create_time", b"create_time", "expected", b"expected", "id", b"id", "kind", b"kind", "message", b"message", "observed", b"observed", "percent", b"percent", "record_id", b"record_id", "route", b"route", "tenant", b"tenant", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "create_time", b"create_time", "expected", b"expected", "id", b"id", "kind", b"kind", "message", b"message", "message_html", b"message_html", "observed", b"observed", "percent", b"percent", "record_id", b"record_id", "route", b"route", "tenant", b"tenant", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
