@@ -21,15 +21,16 @@ from execution_platform.server.ledger.matching import Budgets
 from execution_platform.server.ledger.tables import budgets, state
 from execution_platform.v1 import cost_pb2
 
-__all__ = ["load_budgets", "lock_alone", "lock_shared", "raise_version", "version_of"]
+__all__ = ["SET_NAME", "load_budgets", "lock_alone", "lock_shared", "raise_version", "version_of"]
 
-_NAME: Final = "budgets"
+#: Under which its version is in the table `state`.
+SET_NAME: Final = "budgets"
 #: PostgreSQL's advisory lock of the set: "epbudget" as a number.
 _LOCK: Final = 0x6570627564676574
 
 _LOCK_SHARED = text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
 _LOCK_ALONE = text(f"SELECT pg_advisory_xact_lock({_LOCK})")
-_VERSION = select(state.c.value).where(state.c.name == _NAME)
+_VERSION = select(state.c.value).where(state.c.name == SET_NAME)
 _RAISE = update(state).where(state.c.name == bindparam("which")).values(value=state.c.value + 1)
 _ALL = select(budgets.c.data).order_by(budgets.c.id)
 
@@ -53,7 +54,7 @@ def version_of(connection: Connection) -> int:
 
 def raise_version(connection: Connection) -> None:
     """Tell all processes that the set of budgets is another one now."""
-    connection.execute(_RAISE, {"which": _NAME})
+    connection.execute(_RAISE, {"which": SET_NAME})
 
 
 def load_budgets(connection: Connection) -> Budgets:

@@ -151,8 +151,9 @@ class SqliteEngine:
 
     def fault_of(self, error: BaseException) -> Fault:
         """Return what a failure says."""
-        if isinstance(error, DBAPIError):
-            return _sqlite_fault(error.orig)
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, sqlite3.Error):
+            return _sqlite_fault(cause)
         if isinstance(error, PoolTimeoutError):
             return Fault.AWAY
         return Fault.REFUSED if isinstance(error, OSError) else Fault.NONE
@@ -173,7 +174,7 @@ class SqliteEngine:
         self._writer.dispose()
 
 
-def _sqlite_fault(cause: BaseException | None) -> Fault:
+def _sqlite_fault(cause: sqlite3.Error) -> Fault:
     # Primary codes of sqlite.org/rescode.html; the higher bits tell details.
     code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PERM}:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.server.ledger.alerts.observer import Observer, Refusal, Seen
-from execution_platform.server.ledger.budget_set import load_budgets, lock_shared, version_of
+from execution_platform.server.ledger.budget_set import SET_NAME, load_budgets, lock_shared
 from execution_platform.server.ledger.corrections import lost_corrected
 from execution_platform.server.ledger.entries import Row
 from execution_platform.server.ledger.facts import Demand, Facts
@@ -126,9 +126,15 @@ def run(
         RunAgainError: the transaction is to be rolled back, and run again with `again`.
     """
     lock_shared(connection)
-    if version_of(connection) != known.budgets.version:
+    if _version(connection) != known.budgets.version:
         known.budgets = load_budgets(connection)
     return _Round(connection, known.budgets, now, again=again).run(operations, observers)
+
+
+def _version(connection: Connection) -> int:
+    statements = statements_of(connection)
+    row = statements.execute(connection, statements.version, {"which": SET_NAME}).fetchone()
+    return int(row[0]) if row else 0
 
 
 class _Round:
@@ -205,11 +211,12 @@ class _Round:
         keys = [each.row["idempotency_key"] for each in postings if each.row["idempotency_key"]]
         ids = [each.record.id for each in postings]
         wanted = {"ids": statements.many(ids), "keys": statements.many(keys)}
-        found = self._connection.execute(statements.known_records, wanted).all()
-        taken = {row.id for row in found} | {row.idempotency_key for row in found if row.idempotency_key}
+        taken: set[str | None] = set()
+        for record, key in statements.execute(self._connection, statements.known_records, wanted):
+            taken |= {record, key}
         unknown: list[Posting] = []
         for each in postings:
-            names = {each.record.id, each.row["idempotency_key"]} - {None}
+            names: set[str | None] = {each.record.id, each.row["idempotency_key"]} - {None}
             if not names & taken:
                 unknown.append(each)
                 taken |= names
@@ -221,9 +228,9 @@ class _Round:
             return
         statements = self._statements
         parameters = {"ids": statements.many(ids)}
-        self._connection.execute(statements.end_chats, parameters)
-        for row in self._connection.execute(statements.end_leases, parameters):
-            self._book.release((row.budget_id, row.window_started_at), row.nanos, row.tokens)
+        statements.execute(self._connection, statements.end_chats, parameters)
+        for budget, start, nanos, tokens in statements.execute(self._connection, statements.end_leases, parameters):
+            self._book.release((budget, start), nanos, tokens)
 
     def _touched(self, reserve: Reserve) -> list[WindowKey]:
         facts = reserve.facts
@@ -234,9 +241,11 @@ class _Round:
         ids = [each.facts.id for each in reserves if each.extends or self._again]
         if not ids:
             return
-        for row in self._connection.execute(self._statements.held_leases, {"ids": self._statements.many(ids)}):
-            held = self._held.setdefault((row.chat_id, row.attempt), {})
-            held[row.budget_id, row.window_started_at] = (row.nanos, row.tokens)
+        statements = self._statements
+        parameters = {"ids": statements.many(ids)}
+        for row in statements.execute(self._connection, statements.held_leases, parameters):
+            chat, attempt, budget, start, nanos, tokens = row
+            self._held.setdefault((chat, attempt), {})[budget, start] = (nanos, tokens)
 
     def _reserve(self, reserve: Reserve, keys: Sequence[WindowKey]) -> AdapterError | None:
         nanos, tokens = reserve.demand.nanos or 0, reserve.demand.tokens
@@ -293,7 +302,7 @@ class _Round:
             statements.add(connection, statements.hold_chats, list(self._chats.values()))
             statements.add(connection, statements.hold_leases, list(self._leases.values()))
         if chats := [row for each in renewals for row in each.chats]:
-            connection.execute(statements.renew_chats, chats)
+            statements.execute(connection, statements.renew_chats, chats)
 
 
 def _of(operations: Sequence[Operation], kind: type[_Op]) -> list[_Op]:

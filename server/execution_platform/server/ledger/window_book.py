@@ -90,7 +90,7 @@ class WindowBook:
     def write(self) -> None:
         """Write what has changed."""
         if changes := [window.changes() for window in self.windows.values() if window.changed]:
-            self._connection.execute(self._statements.change_windows, changes)
+            self._statements.execute(self._connection, self._statements.change_windows, changes)
 
     def _find(self, keys: Iterable[WindowKey]) -> None:
         wanted = set(keys)
@@ -101,17 +101,18 @@ class WindowBook:
             "ids": statements.many(sorted({key[0] for key in wanted})),
             "times": statements.many(sorted({key[1] for key in wanted})),
         }
-        for row in self._connection.execute(statements.windows, parameters):
-            key = (row.budget_id, row.started_at)
-            if key in wanted:
-                self.windows[key] = OpenWindow(self._wanted[key][0], *row[1:])
+        for budget, start, *amounts, refused in statements.execute(self._connection, statements.windows, parameters):
+            if (budget, start) in wanted:
+                terms = self._wanted[budget, start][0]
+                self.windows[budget, start] = OpenWindow.of(terms, start, amounts, refused=bool(refused))
 
     def _make(self, keys: Sequence[WindowKey]) -> set[WindowKey]:
         """Make windows, each with what the ledger holds for it; return those that nobody else made meanwhile."""
         windows = {key: self._summed(key) for key in keys}
         rows = [window.row() for window in windows.values()]
         result = self._statements.add(self._connection, self._statements.new_windows, rows)
-        made = {(row.budget_id, row.started_at) for row in result} if result.returns_rows else set(keys)
+        # Whoever writes to SQLite is alone.
+        made = {(budget, start) for budget, start in result} if self._connection.dialect.name != "sqlite" else set(keys)
         self.windows.update((key, windows[key]) for key in made)
         return made
 
@@ -121,5 +122,6 @@ class WindowBook:
             # Everything that counts for it would have made it; to look through a month's entries takes long.
             return OpenWindow(terms, key[1], end)
         spent = sum_of_scope(self._connection, terms.budget.scope, key[1], end)
-        held = self._connection.execute(self._statements.window_leases, {"budget": key[0], "time": key[1]}).one()
+        parameters = {"budget": key[0], "time": key[1]}
+        held = self._statements.execute(self._connection, self._statements.window_leases, parameters).fetchone()
         return OpenWindow(terms, key[1], end, spent[0], spent[1], int(held[0]), int(held[1]), spent[2])

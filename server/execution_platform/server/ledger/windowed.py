@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from execution_platform.server.ledger.entries import Row
@@ -50,6 +51,12 @@ class OpenWindow:
     def __post_init__(self) -> None:
         """Remember what it is like now."""
         self._before = self._amounts()
+
+    @classmethod
+    def of(cls, terms: BudgetTerms, start: int, amounts: Sequence[int], *, refused: bool) -> OpenWindow:
+        """Return a window as a row of `budget_windows` has it: the columns from `ends_at` to `alerted_percent`."""
+        end, spent, spent_tokens, reserved, reserved_tokens, unpriced, alerted = amounts
+        return cls(terms, start, end, spent, spent_tokens, reserved, reserved_tokens, unpriced, alerted, refused)
 
     @property
     def budget(self) -> cost_pb2.Budget:
