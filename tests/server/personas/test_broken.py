@@ -267,6 +267,56 @@ BROKEN: dict[str, tuple[str, str]] = {
         "models: {oppenai/x: {}}",
         "1: models[\"oppenai/x\"]: no provider 'oppenai'; did you mean 'openai'?",
     ),
+    "a price of nobody": (
+        "prices:\n- {provider: opnai, model: gpt-5}",
+        "2: prices[0].provider: no provider 'opnai'; did you mean 'openai'?",
+    ),
+    "a price of no model": ("prices:\n- {provider: openai}", "2: prices[0]: `model` is missing"),
+    "a misspelt price": (
+        "prices:\n- {provider: openai, model: gpt-5, form: 2026-01-01}",
+        "2: prices[0].form: unknown key; did you mean 'from'?",
+    ),
+    "a price with its currency": (
+        "prices:\n- {provider: openai, model: gpt-5, input: $1}",
+        "2: prices[0].input: must be a number, such as 0.50, without a currency",
+    ),
+    "a time without its zone": (
+        "prices:\n- {provider: openai, model: gpt-5, from: '2026-01-01T00:00:00'}",
+        "2: prices[0].from: must tell its time zone, such as 2026-01-01T00:00:00Z",
+    ),
+    "a time that no calendar has": (
+        "prices:\n- {provider: openai, model: gpt-5, until: '2026-13-01'}",
+        "2: prices[0].until: write a day such as 2026-01-01, or a time such as 2026-01-01T00:00:00Z",
+    ),
+    "prices that never hold": (
+        "prices:\n- {provider: openai, model: gpt-5, from: '2026-02-01', until: '2026-02-01'}",
+        "2: prices[0]: `until` must be later than `from`; these prices would never hold",
+    ),
+    "a tier without its length": (
+        "prices:\n- provider: openai\n  model: gpt-5\n  tiers: [{input: 2}]",
+        "4: prices[0].tiers[0]: `above` is missing",
+    ),
+    "two tiers of one length": (
+        "prices:\n- {provider: openai, model: gpt-5, tiers: [{above: 5}, {above: 5}]}",
+        "2: prices[0].tiers: two tiers begin `above` the same number of tokens; keep one of them",
+    ),
+    "a lifetime that is none": (
+        "prices:\n- {provider: openai, model: gpt-5, cache_writes: {1w: 3}}",
+        "2: prices[0].cache_writes: write how long an entry lives as 90s, 45m or 12h",
+    ),
+    "several versions": (
+        "prices:\n- {provider: openai, model: gpt-5, version: 'a, b'}",
+        "2: prices[0].version: must be 1 to 64 letters, digits, blanks or any of '_.:+/-'",
+    ),
+    "prices by name": (
+        "prices: {openai/gpt-5: {input: 1}}",
+        "1: prices: must be a list, such as [{provider: openai, model: gpt-5, input: 1, output: 8}]",
+    ),
+    "two prices at a time": (
+        "prices:\n- {provider: openai, model: gpt-5*, until: '2026-03-01'}\n- {provider: openai, model: '*-mini'}",
+        "3: prices[1]: holds for the same model at the same time as line 2; keep one of them, or give them `from` and "
+        "`until`",
+    ),
     "a negative price": (
         "models: {openai/x: {input_price: -1}}",
         '1: models["openai/x"].input_price: must be at least 0',

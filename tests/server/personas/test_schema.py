@@ -30,6 +30,13 @@ GOOD = [
     "a: {timeouts: {first_token: 2, idle: 500ms, total: 5 m}, hedging: null, sampling: null, retries: {most: null}}",
     "defaults: {retries: {first_wait: 1s}, fallback: [openai]}\npersonas:",
     "models: {openai/gpt-4: {capabilities: [vision], input_price: 1.25, output_price: '2.50'}}",
+    """
+prices:
+- {provider: openai, model: gpt-5*, from: '2026-01-01', until: '2027-01-01T00:00:00+01:00', version: contract 1,
+   input: 1.25, output: '10', cache_writes: {12h: 3}, tiers: [{above: 200000, input: 2}],
+   service_tiers: {batch: {factor: 0.5}}, regions: {eu: {input: null}}, tools: {web_search: 10}, request: 0.01}
+""",
+    "prices: [{provider: vllm, model: '*', input: 0, output: 0, tiers: null}]",
     "tenants: {acme: {key_sha256: [%s]}}\neach_key: {requests_per_min: 5}" % ("ab" * 32),
     "tenants: {acme: {projects: {site: {key_sha256: [%s]}}}}" % ("ab" * 32),
     "providers: {gemini: {region: eu, breaker: {failures: 3, open_seconds: 5s}}, bedrock: {region: us}}",
@@ -82,6 +89,15 @@ SEEN = (
     "a model's section without the model",
     "a model's section of nobody",
     "a negative price",
+    "a price of nobody",
+    "a price of no model",
+    "a misspelt price",
+    "a price with its currency",
+    "a time without its zone",
+    "a tier without its length",
+    "a lifetime that is none",
+    "several versions",
+    "prices by name",
     "a token in place of its digest",
     "a key of a provider",
 )
