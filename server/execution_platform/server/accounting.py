@@ -19,6 +19,7 @@ from execution_platform.server.ledger.configured import ConfiguredBudgets, perso
 from execution_platform.server.ledger.forecasts.choice import can_smooth
 from execution_platform.server.ledger.forecasts.forecaster import Forecaster
 from execution_platform.server.ledger.ledger import Ledger
+from execution_platform.server.ledger.reports.mail import DailyMail
 from execution_platform.server.ledger.reports.reporter import Reporter
 from execution_platform.server.ledger.repricing import Repricing
 from execution_platform.server.limits.limits import Limits
@@ -94,12 +95,14 @@ class Accounting:
         observers.append(self._desk.rules)
         self.books.add(self._desk)
         forecaster = Forecaster(database, smooth=can_smooth())
+        reporter = Reporter(database, forecaster)
+        self.books.add(DailyMail(database, reporter, lambda: of.platform.current.reports.daily, of.logger))
         repricing = Repricing(database, ledger.post, of.prices, _micros)
         self.behind_prices = BehindPrices(database, lambda: ledger.budgets, repricing, _micros)
         self.parts = CostParts(
             usage=LedgerUsage(database, ledger.post, of.prices, of.limits.scopes),
             forecasts=LedgerForecasts(forecaster),
-            reports=LedgerReports(Reporter(database, forecaster)),
+            reports=LedgerReports(reporter),
             budgets=LedgerBudgets(database, ledger.refresh, partial(_place_of_budget, of.platform)),
             alerts=WatchedAlerts(self._desk.feed, of.settings.heartbeat_seconds),
         )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.config.budgets import BudgetSettings, name_fault
 from execution_platform.server.config.prices import Dollars, PriceSettings, both_hold
+from execution_platform.server.config.reports import ReportSettings
 
 __all__ = [
     "DEFAULT_TENANT",
@@ -398,6 +399,9 @@ class PlatformConfiguration(_Model):
     )
     alerts: AlertSettings = Field(
         default=AlertSettings(), description="Who is told what about spending, and when it is unusual."
+    )
+    reports: ReportSettings = Field(
+        default=ReportSettings(), description="Which reports are sent by themselves; made from the ledger."
     )
     defaults: PersonaSettings = Field(
         default=PersonaSettings(), description="What every persona, and a chat without one, begins with."

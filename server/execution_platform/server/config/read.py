@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from execution_platform.server.config.alert_addresses import alerts_of
+from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.config.budgets import name_fault
 from execution_platform.server.config.complaints import validated
 from execution_platform.server.config.consistency import Checked, Consistency
@@ -265,6 +266,7 @@ class _Reader:
         self._check_tenants(sections.get("tenants"), made.get("tenants", {}))
         made["personas"] = self._whole_personas(defaults, made.get("providers", {}), made.get("models", {}))
         self._look_at_budgets(sections.get("budgets"), made)
+        self._check_report_targets(sections.get("reports"), made.get("alerts"))
         return None if self._problems else PlatformConfiguration(**made)
 
     def _named(self, node: Node, model: type[M]) -> dict[str, M]:
@@ -304,6 +306,14 @@ class _Reader:
                     self._warnings.add(
                         scope.entries[key], f"there is no {named(key, text)} here; {one_of(text, known)}"
                     )
+
+    def _check_report_targets(self, node: Node | None, alerts: AlertSettings | None) -> None:
+        daily = node.get("daily") if isinstance(node, Fields) else None
+        targets = daily.get("targets") if isinstance(daily, Fields) else None
+        known = set(alerts.targets) if alerts is not None else set()
+        for each in targets if isinstance(targets, Items) else ():
+            if isinstance(each, Scalar) and each.kind == "str" and each.text not in known:
+                self._problems.add(each, f"is no target of `alerts.targets`; {one_of(each.text, known)}")
 
     def _prices(self, node: Node) -> tuple[PriceSettings, ...]:
         if not isinstance(node, Items):

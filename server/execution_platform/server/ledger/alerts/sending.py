@@ -117,9 +117,12 @@ def _notify(url: str, alert: cost_pb2.Alert) -> bool:
     if service is None:
         return False
     severity = NotifyType.FAILURE if alert.kind in _FAILURES else NotifyType.WARNING
-    return service.notify(
-        title=alert.title, body=message_of(alert), notify_type=severity, body_format=NotifyFormat.TEXT
-    )
+    if alert.kind == cost_pb2.ALERT_KIND_DAILY_REPORT:
+        severity = NotifyType.INFO
+    body, body_format = message_of(alert), NotifyFormat.TEXT
+    if alert.message_html and service.notify_format == NotifyFormat.HTML:
+        body, body_format = alert.message_html, NotifyFormat.HTML
+    return service.notify(title=alert.title, body=body, notify_type=severity, body_format=body_format)
 
 
 class _Heard:

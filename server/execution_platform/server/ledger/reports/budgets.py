@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from execution_platform.server.ledger.reports.document import Bar, Cell, Facts, Line, Note, Section, Table, money_text
+from execution_platform.server.ledger.reports.document import (
+    Bar,
+    Cell,
+    Facts,
+    Line,
+    Note,
+    Section,
+    Table,
+    Weight,
+    money_text,
+)
 from execution_platform.server.ledger.reports.sums import Scope, day_of, moment_text
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["budgets_section", "forecast_bars", "forecast_section"]
+
+#: Budgets that are shown, the worst first.
+_MOST = 100
 
 _OUTLOOKS = {
     cost_pb2.OUTLOOK_UNSPECIFIED: "not known",
@@ -52,22 +65,25 @@ def budgets_section(
     forecast: cost_pb2.ForecastCostResponse, statuses: dict[str, cost_pb2.BudgetStatus], zone: str
 ) -> Section:
     """Tell of the budgets that count any of a spending."""
-    outlooks = {each.budget_id: each for each in forecast.budgets}
-    lines = [
-        Line(
-            [
-                Cell(status.budget.display_name or status.budget.id, name=True),
-                Cell(cost_pb2.BudgetPeriod.Name(status.budget.period).removeprefix("BUDGET_PERIOD_").lower()),
-                *_spent(status),
-                Cell(_OUTLOOKS[outlook.outlook]),
-                _breaks(outlook, zone),
-            ]
-        )
-        for budget_id, status in sorted(statuses.items())
-        if (outlook := outlooks.get(budget_id)) is not None
-    ]
+    outlooks = sorted(forecast.budgets, key=lambda each: (-each.outlook, each.budget_id))
+    known = [each for each in outlooks if each.budget_id in statuses]
+    lines = [_line(statuses[each.budget_id], each, zone) for each in known[:_MOST]]
+    if len(known) > _MOST:
+        lines.append(Line([Cell(f"{len(known) - _MOST:,} more"), *[Cell("")] * 6], Weight.REST))
     heads = ["budget", "each", "spent", "limit", "used", "outlook", "breaks"]
     return Section("Budgets", [Table(heads, lines, "No budget counts any of this, but for those of minutes.")])
+
+
+def _line(status: cost_pb2.BudgetStatus, outlook: cost_pb2.BudgetOutlook, zone: str) -> Line:
+    return Line(
+        [
+            Cell(status.budget.display_name or status.budget.id, name=True),
+            Cell(cost_pb2.BudgetPeriod.Name(status.budget.period).removeprefix("BUDGET_PERIOD_").lower()),
+            *_spent(status),
+            Cell(_OUTLOOKS[outlook.outlook]),
+            _breaks(outlook, zone),
+        ]
+    )
 
 
 def _breaks(outlook: cost_pb2.BudgetOutlook, zone: str) -> Cell:
