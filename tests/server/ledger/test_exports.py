@@ -161,31 +161,39 @@ async def test_an_empty_file_is_a_file(database: Database) -> None:
 
 
 def _many(first: int, count: int) -> list[Work]:
-    long = "x" * 400
+    """Works of which a few hundred fill a piece."""
+    long = "x" * 500
     return [
-        Work(id_of(number, BEGIN + number), BEGIN + number, session_id=f"{long}{number}")
+        Work(
+            id_of(number, BEGIN + number),
+            BEGIN + number,
+            project=long,
+            persona=long,
+            end_user_id=long,
+            session_id=f"{long}{number}",
+        )
         for number in range(first, first + count)
     ]
 
 
 async def test_a_file_is_of_one_moment(database: Database) -> None:
     """What is written while a file is made is not in it, wherever it would stand."""
-    await fill(database, _many(0, 4_000))
+    await fill(database, _many(0, 1_500))
     async with _pieces(database, JsonLinesFile()) as pieces:
         lines = (await anext(pieces)).data
         await fill(database, _many(10_000, 5))
         async for piece in pieces:
             lines += piece.data
-    assert len(lines.splitlines()) == 4_000
-    assert (await _whole(database, JsonLinesFile()))[1] == 4_005
+    assert len(lines.splitlines()) == 1_500
+    assert (await _whole(database, JsonLinesFile()))[1] == 1_505
 
 
 @pytest.mark.parametrize("make", [CsvFile, JsonLinesFile, lambda: ParquetFile(group_rows=500)])
 async def test_memory_does_not_grow_with_the_file(database: Database, make: Any) -> None:
-    """Three times as many records take no more memory, because only some are held at a time."""
+    """More than twice as many records take no more memory, because only some are held at a time."""
     pytest.importorskip("pyarrow")
     peaks = []
-    for first, count in ((0, 2_000), (2_000, 4_000)):
+    for first, count in ((0, 1_200), (1_200, 1_800)):
         await fill(database, _many(first, count))
         await _whole(database, make())  # what is remembered once is remembered
         tracemalloc.start()
@@ -196,7 +204,7 @@ async def test_memory_does_not_grow_with_the_file(database: Database, make: Any)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    assert peaks[1] < peaks[0] + MOST_PIECE
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 async def test_more_exports_than_fit_are_turned_away(database: Database) -> None:

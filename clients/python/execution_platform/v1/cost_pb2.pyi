@@ -109,7 +109,7 @@ class _UsageDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageD
     USAGE_DIMENSION_LABEL: _UsageDimension.ValueType  # 8
     """A label, whose key is in `label_keys`."""
     USAGE_DIMENSION_OUTCOME: _UsageDimension.ValueType  # 9
-    """How it ended."""
+    """How it ended: FINISHED, FAILED, CANCELLED or LOST."""
 
 class UsageDimension(_UsageDimension, metaclass=_UsageDimensionEnumTypeWrapper):
     """By what sums are told apart."""
@@ -133,7 +133,7 @@ USAGE_DIMENSION_MODEL: UsageDimension.ValueType  # 7
 USAGE_DIMENSION_LABEL: UsageDimension.ValueType  # 8
 """A label, whose key is in `label_keys`."""
 USAGE_DIMENSION_OUTCOME: UsageDimension.ValueType  # 9
-"""How it ended."""
+"""How it ended: FINISHED, FAILED, CANCELLED or LOST."""
 Global___UsageDimension: _TypeAlias = UsageDimension  # noqa: Y015
 
 class _Granularity:
@@ -177,9 +177,11 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """Not set: CSV."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
-    """Comma-separated values in UTF-8 with a head, RFC 4180."""
+    """Comma-separated values in UTF-8 with a head, RFC 4180. A text that begins as a spreadsheet's formula does has an
+    apostrophe before it.
+    """
     EXPORT_FORMAT_PARQUET: _ExportFormat.ValueType  # 2
-    """Apache Parquet."""
+    """Apache Parquet, where the server has the package for it."""
     EXPORT_FORMAT_JSON_LINES: _ExportFormat.ValueType  # 3
     """A record as JSON in each line."""
 
@@ -189,9 +191,11 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """Not set: CSV."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
-"""Comma-separated values in UTF-8 with a head, RFC 4180."""
+"""Comma-separated values in UTF-8 with a head, RFC 4180. A text that begins as a spreadsheet's formula does has an
+apostrophe before it.
+"""
 EXPORT_FORMAT_PARQUET: ExportFormat.ValueType  # 2
-"""Apache Parquet."""
+"""Apache Parquet, where the server has the package for it."""
 EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 3
 """A record as JSON in each line."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
@@ -466,9 +470,11 @@ class UsageFilter(_message.Message):
     session_id: _builtins.str
     """Of this session."""
     provider: _builtins.str
-    """Answered by this provider."""
+    """With an attempt at this provider; of sums and files: only those attempts."""
     model: _builtins.str
-    """Answered by this model, in the provider's word."""
+    """With an attempt at this model, in the provider's word; of sums and files: only those attempts. With `provider`: of
+    the same attempt.
+    """
     request_id: _builtins.str
     """Of this request."""
     @_builtins.property
@@ -481,7 +487,7 @@ class UsageFilter(_message.Message):
 
     @_builtins.property
     def cost_statuses(self) -> _containers.RepeatedScalarFieldContainer[_usage_pb2.CostStatus.ValueType]:
-        """With one of these statuses. Empty: with any."""
+        """With one of these statuses, as they were written: corrections have statuses of their own. Empty: with any."""
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageRecordKind.ValueType]:
@@ -716,7 +722,7 @@ class RecordUsageRequest(_message.Message):
     """What it was, in a few words; at most 256 characters."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels, at most 32; keys and values of at most 128 characters."""
+        """Labels, at most 32; keys and values of at most 128 characters. Those of the persona are not added."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -732,7 +738,9 @@ class RecordUsageRequest(_message.Message):
 
     @_builtins.property
     def cost(self) -> _usage_pb2.Cost:
-        """What it cost, where the provider said so. Absent: priced by this server."""
+        """What it cost, where the provider said so: EXACT, unless it says ESTIMATED. Absent: priced by this server, by the
+        prices of `start_time`.
+        """
 
     def __init__(
         self,
@@ -896,7 +904,7 @@ class ListUsageRecordsResponse(_message.Message):
     """Token for the next page. Empty: this is the last."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]:
-        """The records, the newest first."""
+        """The records, those that began last first. A correction began when the record did that it corrects."""
 
     def __init__(
         self,
@@ -925,7 +933,7 @@ class SummarizeUsageRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     granularity: Global___Granularity.ValueType
-    """Into which spans of time. Default: none."""
+    """Into which spans of time, at most 20,000. Default: none."""
     time_zone: _builtins.str
     """IANA name of the time zone in which days begin, such as "Europe/Berlin". Empty: UTC."""
     limit: _builtins.int
@@ -942,7 +950,7 @@ class SummarizeUsageRequest(_message.Message):
 
     @_builtins.property
     def label_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """For each LABEL in `dimensions`, in its order: the key."""
+        """For each LABEL in `dimensions`, in its order: the key. At most 8, each another one."""
 
     def __init__(
         self,
@@ -1017,7 +1025,7 @@ class UsageSum(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     records: _builtins.int
-    """Chats and other work; corrections are not counted."""
+    """Chats and other work; corrections are not counted. One with several attempts counts at the first."""
     unpriced: _builtins.int
     """Attempts without a known price, which these costs do not hold."""
     input_tokens: _builtins.int
@@ -1036,7 +1044,7 @@ class UsageSum(_message.Message):
     """Attempts that failed."""
     @_builtins.property
     def time_range(self) -> _common_pb2.TimeRange:
-        """The span of time. Absent: the whole."""
+        """The span of time, as far as the filter's reaches; spans without a record have no row. Absent: the whole."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1072,7 +1080,9 @@ Global___UsageSum: _TypeAlias = UsageSum  # noqa: Y015
 
 @_typing.final
 class ExportUsageRequest(_message.Message):
-    """What to export: the records as they are, one row for each attempt."""
+    """What to export: the records as they are, the oldest first. CSV and Parquet have a row for each attempt and currency,
+    JSON lines a row for each record.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

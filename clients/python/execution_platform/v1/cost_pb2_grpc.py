@@ -137,7 +137,7 @@ class CostServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListUsageRecords(self, request, context):
-        """Lists records, the newest first.
+        """Lists records, those that began last first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class CostServiceStub:
     GetUsageRecord: _grpc.UnaryUnaryMultiCallable[_cost_pb2.GetUsageRecordRequest, _cost_pb2.GetUsageRecordResponse]
     """Returns one record with all that corrects it. NOT_FOUND if there is none."""
     ListUsageRecords: _grpc.UnaryUnaryMultiCallable[_cost_pb2.ListUsageRecordsRequest, _cost_pb2.ListUsageRecordsResponse]
-    """Lists records, the newest first."""
+    """Lists records, those that began last first."""
     SummarizeUsage: _grpc.UnaryUnaryMultiCallable[_cost_pb2.SummarizeUsageRequest, _cost_pb2.SummarizeUsageResponse]
     """Sums records by any dimensions and spans of time. Sums are exact."""
     ExportUsage: _grpc.UnaryStreamMultiCallable[_cost_pb2.ExportUsageRequest, _cost_pb2.ExportUsageResponse]
@@ -80,7 +80,7 @@ class CostServiceAsyncStub(CostServiceStub):
     GetUsageRecord: _aio.UnaryUnaryMultiCallable[_cost_pb2.GetUsageRecordRequest, _cost_pb2.GetUsageRecordResponse]  # type: ignore[assignment]
     """Returns one record with all that corrects it. NOT_FOUND if there is none."""
     ListUsageRecords: _aio.UnaryUnaryMultiCallable[_cost_pb2.ListUsageRecordsRequest, _cost_pb2.ListUsageRecordsResponse]  # type: ignore[assignment]
-    """Lists records, the newest first."""
+    """Lists records, those that began last first."""
     SummarizeUsage: _aio.UnaryUnaryMultiCallable[_cost_pb2.SummarizeUsageRequest, _cost_pb2.SummarizeUsageResponse]  # type: ignore[assignment]
     """Sums records by any dimensions and spans of time. Sums are exact."""
     ExportUsage: _aio.UnaryStreamMultiCallable[_cost_pb2.ExportUsageRequest, _cost_pb2.ExportUsageResponse]  # type: ignore[assignment]
@@ -135,7 +135,7 @@ class CostServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_pb2.ListUsageRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_pb2.ListUsageRecordsResponse, _abc.Awaitable[_cost_pb2.ListUsageRecordsResponse]]:
-        """Lists records, the newest first."""
+        """Lists records, those that began last first."""
 
     @_abc_1.abstractmethod
     def SummarizeUsage(
