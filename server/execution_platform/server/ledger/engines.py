@@ -214,7 +214,7 @@ def _sqlite_engine(address: DatabaseAddress, patience: float, begin: str, size: 
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.connection.cursor().execute(begin)
 
     return engine
 
