@@ -314,8 +314,10 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "two prices at a time": (
         "prices:\n- {provider: openai, model: gpt-5*, until: '2026-03-01'}\n- {provider: openai, model: '*-mini'}",
-        "3: prices[1]: holds for the same model at the same time as line 2; keep one of them, or give them `from` and "
-        "`until`",
+        (
+            "3: prices[1]: holds for the same model at the same time as line 2; keep one of them, or give them `from` "
+            "and `until`"
+        ),
     ),
     "a negative price": (
         "models: {openai/x: {input_price: -1}}",
