@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format protos docs cover wheel node e2e chaos live bench clean
+.PHONY: help setup run test check format protos docs cover wheel node e2e chaos live bench bench-ledger clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -96,6 +96,9 @@ live: setup ## run the tests that talk to real providers, with the keys that are
 
 bench: setup ## measure the server beside the providers' SDKs (ARGS=--help lists the flags; takes minutes)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-ledger: setup ## measure sums and exports of a million records, on SQLite and PostgreSQL (ARGS=--help lists the flags)
+	@$(BIN)/python -m tests.bench.ledger $(ARGS)
 
 clean: ## remove everything that the verbs made
 	rm -rf .venv .venv-protos dist build htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \

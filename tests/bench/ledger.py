@@ -56,6 +56,7 @@ class Measured(msgspec.Struct, frozen=True):
     Attributes:
         database: on which.
         what: was done.
+        rows: that it gave.
         seconds: from its beginning to its end.
         cpu: seconds of this process; PostgreSQL's own are not in it.
         mib: size of the file, of an export.
@@ -64,6 +65,7 @@ class Measured(msgspec.Struct, frozen=True):
 
     database: str
     what: str
+    rows: int
     seconds: float
     cpu: float
     mib: float = 0.0
@@ -110,27 +112,30 @@ async def _sum(database: Database, name: str, what: str) -> Measured:
     request.filter.time_range.start_time.FromMicroseconds(START)
     request.filter.time_range.end_time.FromMicroseconds(START + DAYS * 86_400_000_000)
     taken: list[tuple[float, float]] = []
+    response = cost_pb2.SummarizeUsageResponse()
     for _ in range(_ROUNDS):
         began, cpu = time.perf_counter(), time.process_time()
-        (await database.read(partial(summarize, plan=plan_of(request)))).message()
+        response = (await database.read(partial(summarize, plan=plan_of(request)))).message()
         taken.append((time.perf_counter() - began, time.process_time() - cpu))
     seconds, used = (statistics.median(each) for each in zip(*taken, strict=True))
-    return Measured(name, f"sums {what}", seconds, used)
+    return Measured(name, f"sums {what}", len(response.rows), seconds, used)
 
 
 async def _export(database: Database, name: str, what: str) -> Measured:
     file_of(_FORMATS[what]).end()  # what its library takes by itself is no part of the growth
     _forget_highest()
     began, cpu = time.perf_counter(), time.process_time()
-    before, size = _memory("VmRSS"), 0
+    before, size, rows = _memory("VmRSS"), 0, 0
     async with database.snapshot() as snapshot:
         pieces = export(snapshot, Selection.of(cost_pb2.UsageFilter()), file_of(_FORMATS[what]))
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 size += len(piece.data)
+                rows = piece.rows
     return Measured(
         name,
         f"export as {what}",
+        rows,
         time.perf_counter() - began,
         time.process_time() - cpu,
         size / 2**20,
@@ -138,7 +143,8 @@ async def _export(database: Database, name: str, what: str) -> Measured:
     )
 
 
-async def _measure(url: str, name: str, fill: Callable[[], Awaitable[None]], formats: list[str]) -> list[Measured]:
+async def measure(url: str, name: str, fill: Callable[[], Awaitable[None]], formats: list[str]) -> list[Measured]:
+    """Fill an empty database, sum what is in it and export it."""
     async with _opened(url) as database:
         began = time.perf_counter()
         await fill()
@@ -157,10 +163,10 @@ def _tell(what: str) -> None:
 async def _bench(records: int, formats: list[str], folder: Path) -> list[Measured]:
     file = folder / "ledger.db"
     fill_file = partial(asyncio.to_thread, fill_sqlite, file, records)
-    found = await _measure(f"sqlite:///{file}", f"SQLite {sqlite3.sqlite_version}", fill_file, formats)
+    found = await measure(f"sqlite:///{file}", f"SQLite {sqlite3.sqlite_version}", fill_file, formats)
     with real_postgres() as server:
         url = server.new_database()
-        found += await _measure(url, "PostgreSQL", partial(fill_postgres, url, records), formats)
+        found += await measure(url, "PostgreSQL", partial(fill_postgres, url, records), formats)
     return found
 
 

@@ -113,8 +113,8 @@ def fill_sqlite(path: Path, records: int) -> None:
     connection.execute("PRAGMA synchronous=OFF")
     for made in batches(records):
         for rows, table in zip(made, _TABLES, strict=True):
-            marks = ",".join("?" * len(table.c))
-            connection.executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)  # noqa: S608 - our own names
+            names, marks = ",".join(table.c.keys()), ",".join("?" * len(table.c))
+            connection.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", rows)  # noqa: S608 - ours
         connection.commit()
     connection.close()
 
