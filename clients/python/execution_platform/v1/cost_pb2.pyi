@@ -1588,7 +1588,7 @@ class ListPricesResponse(_message.Message):
     """Token for the next page. Empty: this is the last."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelPrice]:
-        """The prices, by provider and model."""
+        """The prices by provider: those of the configuration first, which go before the published ones; each by model."""
 
     def __init__(
         self,

@@ -95,7 +95,7 @@ class PriceSheet:
             if declared is not None and name.partition("/")[0] == provider:
                 named = name.partition("/")[2]
                 if model in {"", named}:
-                    yield PriceRow(_place(provider, named, 1), partial(self._of_facts, provider, named, declared))
+                    yield PriceRow(_place(provider, 1, named), partial(self._of_facts, provider, named, declared))
         for found, told in self._found(provider, model):
             yield from self._of_list(provider, told, found, at)
 
@@ -112,7 +112,7 @@ class PriceSheet:
         tiers: list[tuple[tuple[str, ...], str]] = [((), ""), *(((name.lower(),), "") for name in entry.service_tiers)]
         tiers += [((), name.lower()) for name in entry.regions]
         for words, region in tiers:
-            name = _place(entry.provider, entry.model, 0, *words, region)
+            name = _place(entry.provider, 0, entry.model, *(words or ("",)), region)
             yield PriceRow(name, partial(self._declared, entry, words, region, at))
 
     def _declared(self, entry: PriceSettings, words: tuple[str, ...], region: str, at: datetime) -> cost_pb2.ModelPrice:
@@ -140,7 +140,7 @@ class PriceSheet:
         if provider == "anthropic":
             places += [("", region) for region, factor in REGIONS.items() if factor != 1]
         for tier, region in places:
-            name = _place(provider, model, 2, tier, region)
+            name = _place(provider, 2, model, tier, region)
             yield PriceRow(name, partial(self._listed, provider, model, found, tier, region, at))
 
     def _listed(
@@ -208,8 +208,8 @@ def _holds(entry: PriceSettings, at: datetime) -> bool:
     return (entry.since is None or entry.since <= at) and (entry.until is None or at < entry.until)
 
 
-def _place(provider: str, model: str, *rest: object) -> str:
-    return "\x1f".join([provider, model, *map(str, rest)])
+def _place(*parts: object) -> str:
+    return "\x1f".join(map(str, parts))
 
 
 def _price(
