@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+from pydantic import SecretStr
 from tests.server.ledger.alerts.receivers import HangingWebhook, Mailbox, Webhook
 from tests.server.ledger.alerts.things import (
     MONDAY,
@@ -196,3 +197,24 @@ async def test_a_receiver_that_hangs_holds_up_nobody(database: Database) -> None
         await hanging.stop()
         await webhook.stop()
         await asyncio.sleep(0)
+
+
+async def test_a_page_goes_to_those_who_show_pages(office: Office) -> None:
+    """A report with a page reaches a mailbox as HTML, and a webhook and a mailbox that wants text as text."""
+    await office.webhook.start()
+    await office.mailbox.start()
+    report = cost_pb2.Alert(
+        kind=cost_pb2.ALERT_KIND_DAILY_REPORT, title="Yesterday", message="plain", message_html="<h1>page</h1>"
+    )
+    mail = f"mailto://127.0.0.1:{office.mailbox.port}/a@example.test?from=ep@example.test"
+    sender = AppriseSender()
+    for name, url in (("page", mail), ("text", mail + "&format=text")):
+        await sender.send(name, SecretStr(url), report)
+    await sender.send("hook", office.settings.targets["hook"].url, report)
+    page, text = (letter.get_body(("html", "plain")) for letter in office.mailbox.letters)
+    assert page is not None
+    assert text is not None
+    assert (page.get_content_type(), text.get_content_type()) == ("text/html", "text/plain")
+    assert "<h1>page</h1>" in page.get_content()
+    assert "plain" in text.get_content()
+    assert (office.webhook.taken[0][2]["type"], office.webhook.taken[0][2]["message"][:5]) == ("info", "plain")

@@ -19,13 +19,16 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import SecretStr
 
 from execution_platform.server.config.alert_addresses import listening, service_of
 from execution_platform.server.ledger.alerts.wording import message_of
 from execution_platform.v1 import cost_pb2
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 __all__ = ["AppriseSender", "Sender", "SendingError"]
 
@@ -120,9 +123,19 @@ def _notify(url: str, alert: cost_pb2.Alert) -> bool:
     if alert.kind == cost_pb2.ALERT_KIND_DAILY_REPORT:
         severity = NotifyType.INFO
     body, body_format = message_of(alert), NotifyFormat.TEXT
-    if alert.message_html and service.notify_format == NotifyFormat.HTML:
+    if alert.message_html and _shows_pages(service):
         body, body_format = alert.message_html, NotifyFormat.HTML
     return service.notify(title=alert.title, body=body, notify_type=severity, body_format=body_format)
+
+
+def _shows_pages(service: NotifyBase) -> bool:
+    """Return whether a service shows HTML best, such as mail, and its address (`format=text`) says nothing else."""
+    from apprise import NotifyFormat  # noqa: PLC0415 - as above
+
+    best: Any = service.notify_format
+    if isinstance(best, tuple):  # which its type does not know
+        best = best[0]
+    return bool(best == NotifyFormat.HTML and service.resolve_format(NotifyFormat.HTML) == NotifyFormat.HTML)
 
 
 class _Heard:
