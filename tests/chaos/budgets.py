@@ -1,7 +1,7 @@
 """``python -m tests.chaos.budgets``: whether one hard budget holds for many callers of several servers.
 
-It tries both databases; what it does and compares is in tests/e2e/budget_load.py. It prints a table in Markdown, then what should not have
-happened; it ends with 1 where there is any.
+It tries both databases; what it does and compares is in tests/e2e/budget_load.py. It prints a table in Markdown, then
+what should not have happened; it ends with 1 where there is any.
 """
 
 from __future__ import annotations
