@@ -46,6 +46,7 @@ from execution_platform.server.config.personas import (
     PlatformConfiguration,
     Seconds,
 )
+from execution_platform.server.config.prices import PriceSettings, PriceTier, SpecialPrices, TokenPrices
 from execution_platform.server.config.settings import Settings
 from execution_platform.server.config.spelling import CAPABILITIES
 from execution_platform.server.errors import InternalError
@@ -365,6 +366,25 @@ def file_keys() -> str:
     return table(["key", "value", "default", "meaning"], rows)
 
 
+def price_keys() -> str:
+    """Return the table of the keys of an entry of `prices`; tiers and regions have those for tokens, too."""
+    own = [name for name in PriceSettings.model_fields if name not in TokenPrices.model_fields]
+    rows = [*price_rows(PriceSettings, own, "")]
+    rows += price_rows(PriceSettings, list(TokenPrices.model_fields), "")
+    rows += price_rows(PriceTier, ["above"], "tiers[].")
+    for name in ("service_tiers.NAME.", "regions.NAME."):
+        rows += price_rows(SpecialPrices, ["factor", "tiers"], name)
+    return table(["key", "value", "meaning"], iter(rows))
+
+
+def price_rows(model: type[BaseModel], names: list[str], prefix: str) -> Iterator[Row]:
+    """Yield a row for some keys of prices."""
+    for name in names:
+        field = model.model_fields[name]
+        kind = "time" if name in {"since", "until"} else kind_of(field.annotation)
+        yield [code(f"{prefix}{field.alias or name}"), kind, field.description or ""]
+
+
 def capability_words() -> str:
     """Return the table of capabilities and of the words that are read for them."""
     words = {
@@ -521,6 +541,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "persona-keys": persona_keys,
     "file-keys": file_keys,
+    "price-keys": price_keys,
     "capability-words": capability_words,
     "parity": parity,
     "capabilities": capabilities,

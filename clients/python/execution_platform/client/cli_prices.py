@@ -52,8 +52,8 @@ def prices(  # noqa: PLR0913 - one argument for each option
 ) -> None:
     """List the prices that the server knows, in US dollars for a million tokens unless it says otherwise.
 
-    Not on a terminal: provider/model, tier of service, what it is for, price, for how many, and who says so, with tabs
-    between.
+    Not on a terminal: provider/model, tier of service or region, what it is for, price, for how many, and who says so,
+    with tabs between.
     """
     server = Server(target, tls, ca, cert, key)
     terminal = Terminal(sys.stdout, sys.stderr)
@@ -70,7 +70,7 @@ def _price_rows(price: cost_pb2.ModelPrice) -> Iterator[tuple[str, ...]]:
     for component in price.components:
         yield (
             f"{price.provider}/{price.model}",
-            price.service_tier or "-",
+            " ".join(filter(None, (price.service_tier, price.region))) or "-",
             _component(component),
             money(component.price),
             str(component.per_quantity),
