@@ -293,13 +293,15 @@ class ChatPipeline:
         if run.account is None:
             await send(last)
             return
-        run.unsent = last[-1:]
-        if len(last) > 1:
+        # What the answer says does not wait for the ledger; what only ends it may come with `finished`.
+        says = any(event.HasField("block_delta") or event.HasField("block_started") for event in last)
+        run.unsent = last[-1:] if says else last
+        if says:
             await send(last[:-1])
         await self._end(run, run.account, send)
 
     async def _end(self, run: _Run, account: Account, send: Send) -> None:
-        finished = run.unsent[0].finished
+        finished = run.unsent[-1].finished
         await self._keeping.finished(account, finished.reason)
         unsent, run.unsent = run.unsent, []
         await send(unsent)

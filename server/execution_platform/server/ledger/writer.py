@@ -1,7 +1,7 @@
 """Group commit: one task takes all operations that wait and does them in one transaction.
 
-Nothing waits to fill a transaction. While one runs, the next ones gather; under load each transaction serves many
-chats.
+What comes alone does not wait. While a transaction runs, the next operations gather; and where transactions serve
+several, a pause between them lets more gather, so that under load many chats share what a transaction costs.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ _WAITING = 16_384
 #: Seconds that what waits gets to be written when the server ends.
 _CLOSE_SECONDS = 10.0
 
-#: Least seconds from the beginning of a transaction that served several to that of the next one. A transaction costs
-#: about a millisecond of CPU and a flush of the disk, whoever shares it; one that comes alone does not wait.
-PACE = 0.025
+#: Of the time this is the part in which transactions run that serve several, as long as that keeps nobody waiting for
+#: more than so many seconds. A transaction costs a millisecond of CPU and a flush of the disk, whoever shares it.
+_BUSY = 0.25
+_LONGEST_PAUSE = 0.05
+#: Weight of the newest transaction in the moving average of their times.
+_WEIGHT = 0.2
 
 #: Keeps settlements that the database cannot take; raises LedgerUnavailableError where it cannot either.
 Keep = Callable[[Sequence[Settle]], Awaitable[None]]
@@ -64,7 +67,7 @@ class Writer:
         logger: gets faults.
         clock: microseconds since the epoch.
         count: is told of each transaction: how much it did, and how many seconds it took.
-        pace: least seconds from the beginning of a transaction that served several to that of the next one.
+        longest_pause: most seconds from the beginning of a transaction that served several to that of the next one.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Writer:
         logger: Logger,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         count: Count = lambda _size, _seconds: None,
-        pace: float = PACE,
+        longest_pause: float = _LONGEST_PAUSE,
     ) -> None:
         self._database = database
         self._known = known
@@ -88,7 +91,8 @@ class Writer:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
-        self._pace = pace
+        self._longest_pause = longest_pause
+        self._usual = 0.0
         self._began = 0.0
         self._several = False
         self._task: asyncio.Task[None] | None = None
@@ -154,7 +158,8 @@ class Writer:
 
     async def _gather(self) -> None:
         """Let others come along, where lately some did: what a transaction costs, they share."""
-        left = self._began + self._pace - time.monotonic()
+        pause = min(self._usual / _BUSY, self._longest_pause)
+        left = self._began + pause - time.monotonic()
         if left > 0 and (self._several or len(self._waiting) > 1) and not self._closing:
             await asyncio.sleep(left)
 
@@ -195,7 +200,9 @@ class Writer:
             try:
                 began = time.perf_counter()
                 results = await self._database.write(_Work(self, operations, again=again))
-                self._count(len(operations), time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                self._usual += (seconds - self._usual) * _WEIGHT
+                self._count(len(operations), seconds)
                 return results  # noqa: TRY300 - what follows is for another try
             except RunAgainError:
                 if again:
