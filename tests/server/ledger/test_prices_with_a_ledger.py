@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import grpc.aio
@@ -10,6 +11,10 @@ from tests.server.conftest import ONE_ATTEMPT, Serve, chat_request, error_info, 
 from tests.server.ledger.served import PRICES, make_budget, records, untruths, with_ledger
 
 from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.facts import Facts
+from execution_platform.server.resilience.accounted import known_so_far
+from execution_platform.server.resilience.journal import Journal
+from execution_platform.server.routing.plan import Leg
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, usage_pb2
 
 #: A thousand tokens of prompt, two of an answer.
@@ -95,3 +100,54 @@ async def test_a_later_server_prices_what_an_earlier_one_could_not(
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await served.costs.RepriceUsage(cost_pb2.RepriceUsageRequest(filter=wrong))
         assert error_info(failed.value).reason == "INVALID_REQUEST"
+
+
+async def test_a_chat_is_priced_for_the_model_that_went_on_with_it(
+    serve: Serve, database: Database, database_url: str
+) -> None:
+    """Where a provider goes on with another model its price counts, and the record says which model it was."""
+    changed = {"route": {"provider": "scripted", "servedModel": "bigger"}, "origin": "ROUTE_CHANGE_ORIGIN_PROVIDER"}
+    script = [{"text": "Hi"}, {"route_changed": changed}, {"text": "!"}, {"usage": {"input": 10, "output": 2}}]
+    prices = [{"provider": "scripted", "model": "bigger", "input": 1_000, "output": 1_000, "version": "big"}]
+    async with serve(with_ledger(database_url), platform={**ONE_ATTEMPT, "prices": prices}) as served:
+        events = await events_of(served.chat.Chat(chat_request(script, model="scripted/echo")))
+    assert events[-1].finished.cost.price_version == "big"
+    (kept,) = await records(database)
+    assert [each.nanos for each in kept.totals] == [12_000_000]
+    assert (kept.attempts[0].model, kept.attempts[0].served_model) == ("echo", "bigger")
+
+
+async def test_a_cost_is_that_of_the_time_at_which_the_chat_arrived() -> None:
+    """Whatever holds when an answer ends, it is priced for when the chat arrived, and for the model that answered."""
+    asked: list[dict[str, Any]] = []
+
+    class Costs:
+        def cost(self, *_: object, **more: Any) -> usage_pb2.Cost:
+            asked.append(more)
+            return usage_pb2.Cost()
+
+    journal = Journal()
+    journal.facts = Facts("id", "request", started=1_772_323_200_000_001)
+    entry = journal.begin(Leg("scripted", "echo"), chat_pb2.ATTEMPT_CAUSE_FIRST)
+    entry.served_model = "bigger"
+    known_so_far(entry, chat(), Costs())
+    assert asked == [{"served": "bigger", "at": dt.datetime(2026, 3, 1, microsecond=1, tzinfo=dt.UTC)}]
+
+
+async def test_work_done_before_is_priced_for_when_it_began(serve: Serve, database_url: str) -> None:
+    """What is told of last month costs what it cost then."""
+    now = dt.datetime.now(dt.UTC)
+    month = now - dt.timedelta(days=30)
+    change = (now - dt.timedelta(days=10)).isoformat()
+    entry = {"provider": "scripted", "model": "echo"}
+    prices = [{**entry, "input": 1, "until": change}, {**entry, "input": 9, "from": change}]
+    item = usage_pb2.UsageItem(kind=usage_pb2.USAGE_KIND_INPUT, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=1_000_000)
+    work: dict[str, Any] = {**entry, "usage": usage_pb2.Usage(items=[item])}
+    async with serve(with_ledger(database_url), platform={**ONE_ATTEMPT, "prices": prices}) as served:
+        before = cost_pb2.RecordUsageRequest(request_id="before", **work)
+        before.start_time.FromDatetime(month)
+        told = [
+            (await served.costs.RecordUsage(each)).record.totals[0].nanos
+            for each in (before, cost_pb2.RecordUsageRequest(request_id="today", **work))
+        ]
+    assert told == [10**9, 9 * 10**9]
