@@ -35,8 +35,10 @@ _LASTING = 10
 _APART = 3.0
 _BETTER = 0.6
 
-#: Makes the median of absolute deviations a standard deviation, for values of a normal distribution.
-_NORMAL = 1.4826
+#: The share of days that says how far off ordinary ones are, and how many standard deviations that is for a normal
+#: distribution. Not the median: what is usual goes through many of the days, which are then off by nothing.
+_ORDINARY = 0.85
+_NORMAL = 1.44
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def without_spikes(seen: Sequence[float], weekday_of: Sequence[int]) -> list[flo
     weekly = _medians(off, weekday_of)
     rest = [value - weekly[weekday] for value, weekday in zip(off, weekday_of, strict=True)]
     middle = median(rest)
-    deviation = max(_NORMAL * median(abs(value - middle) for value in rest), _LEAST_DEVIATION)
+    ordinary = quantile(sorted(abs(value - middle) for value in rest), _ORDINARY)
+    deviation = max(ordinary / _NORMAL, _LEAST_DEVIATION)
     low, high = middle - _FAR * deviation, middle + _FAR * deviation
     return [value - left + min(max(left, low), high) for value, left in zip(seen, rest, strict=True)]
 
