@@ -66,18 +66,17 @@ class AppriseSender:
 
     def __init__(self, patience: float = 60.0) -> None:
         self._patience = patience
-        self._threads: dict[str, threading.Thread] = {}
+        # Of each target, whether the last sending to it is over.
+        self._over: dict[str, threading.Event] = {}
 
     async def send(self, name: str, url: SecretStr, alert: cost_pb2.Alert) -> None:
         """Send an alert."""
-        running = self._threads.get(name)
-        if running is not None and running.is_alive():
+        if name in self._over and not self._over[name].is_set():
             raise SendingError("an earlier alert still hangs there")
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._threads[name] = thread = threading.Thread(
-            target=_deliver, args=(url.get_secret_value(), alert, _teller(ended)), name=f"alert-{name}", daemon=True
-        )
-        thread.start()
+        self._over[name] = over = threading.Event()
+        arguments = (url.get_secret_value(), alert, _teller(ended, over))
+        threading.Thread(target=_deliver, args=arguments, name=f"alert-{name}", daemon=True).start()
         try:
             async with asyncio.timeout(self._patience):
                 fault = await ended
@@ -87,8 +86,8 @@ class AppriseSender:
             raise SendingError(fault)
 
 
-def _teller(ended: asyncio.Future[str]) -> Callable[[str], None]:
-    """Return a function that ends a future from another thread, where anybody still waits for it."""
+def _teller(ended: asyncio.Future[str], over: threading.Event) -> Callable[[str], None]:
+    """Return what another thread ends a sending with: a function that takes why it failed, or nothing."""
     loop = ended.get_loop()
 
     def end(fault: str) -> None:
@@ -96,6 +95,7 @@ def _teller(ended: asyncio.Future[str]) -> Callable[[str], None]:
             ended.set_result(fault)
 
     def tell(fault: str) -> None:
+        over.set()
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(end, fault)
 
