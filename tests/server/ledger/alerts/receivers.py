@@ -71,11 +71,13 @@ class HangingWebhook:
 
     Attributes:
         asked: how often it was.
+        reached: whether it was.
     """
 
     def __init__(self) -> None:
         self.port = free_port()
         self.asked = 0
+        self.reached = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._served: set[asyncio.Task[None]] = set()
 
@@ -99,6 +101,7 @@ class HangingWebhook:
         try:
             await reader.readuntil(b"\r\n\r\n")
             self.asked += 1
+            self.reached.set()
             writer.write(b"HTTP/1.1 200 OK\r\nx-wait: ")
             while True:
                 writer.write(b".")
