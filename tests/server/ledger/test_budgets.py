@@ -31,6 +31,22 @@ HOUR = 3_600_000_000
 PERIODS = (cost_pb2.BUDGET_PERIOD_HOUR, cost_pb2.BUDGET_PERIOD_DAY, cost_pb2.BUDGET_PERIOD_MONTH)
 
 
+class Clock:
+    """A clock that a test moves, in microseconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.now = facts().started
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """That clock."""
+    return Clock()
+
+
 @pytest.fixture
 def store(database: Database, ledger: SqlLedger) -> LedgerBudgets:
     """The part of CostService, of the process that `ledger` is of."""
@@ -282,6 +298,26 @@ async def test_a_configured_budget_is_changed_in_its_file(store: LedgerBudgets, 
         with pytest.raises(InvalidRequestError, match=r"personas\.yaml:7 \(b\)"):
             await ask
     assert (await get(store)).budget == read
+
+
+async def test_a_window_that_begins_later_begins_with_nothing(
+    database: Database, make_ledger: MakeLedger, clock: Clock
+) -> None:
+    """Windows after a budget's making are true from their first entry on, also where a clock was ahead of ours."""
+    ledger = await make_ledger(clock=clock)
+    store = LedgerBudgets(database, ledger.refresh, str, clock)
+    await chat_of(ledger, 100, started=clock.now + HOUR)
+    made = await create(store, period=cost_pb2.BUDGET_PERIOD_HOUR)
+    assert made.spent == money(0)
+    for hours in (1, 2, 3):
+        clock.now += HOUR
+        assert (await get(store)).spent == money(100 if hours == 1 else 0)
+        await chat_of(ledger, hours, started=clock.now)
+        assert (await get(store)).spent == money(101 if hours == 1 else hours)
+    # Of a window that is over the ledger is asked.
+    await chat_of(ledger, 7, started=clock.now - 10 * HOUR)
+    await chat_of(ledger, 8, started=clock.now - 10 * HOUR)
+    assert await database.read(untrue_windows) == []
 
 
 @pytest.mark.parametrize("seed", range(3))
