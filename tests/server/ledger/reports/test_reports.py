@@ -88,38 +88,11 @@ async def summary(database: Database, start: int, end: int, *dimensions: int) ->
 
 
 #: All that a page consists of: nothing that loads, runs or submits.
-_TAGS = set(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "h1",
-        "h2",
-        "p",
-        "section",
-        "dl",
-        "div",
-        "dt",
-        "dd",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "bdi",
-        "figure",
-        "figcaption",
-        "svg",
-        "g",
-        "rect",
-        "line",
-        "text",
-    ]
-)
+_TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "section", "h1", "h2", "p", "dl", "div", "dt", "dd", "bdi"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+    *("figure", "figcaption", "svg", "g", "rect", "line", "text"),
+}
 
 
 class Page(HTMLParser):

@@ -16,8 +16,8 @@ __all__ = ["Errors", "MeanOfDays", "Model", "ResampledDays"]
 _NEWEST = 0.12
 
 #: Errors as logarithms that are reckoned with beside those of less than two weeks, which may not have seen a weekend:
-#: the deciles 1, 3, 5, 7 and 9 of a normal distribution with a deviation of 0.8.
-_USUAL = (-1.03, -0.42, 0.0, 0.42, 1.03)
+#: the deciles 1, 3, 5, 7 and 9 of a normal distribution with a deviation of 0.6.
+_USUAL = (-0.77, -0.31, 0.0, 0.31, 0.77)
 
 #: Most by which errors are widened for what the model has learned from the same days.
 _WIDEST = 1.6
