@@ -5,18 +5,11 @@ from __future__ import annotations
 import asyncio
 import email.policy
 import json
-import socket
 from email.message import EmailMessage
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+from tests.ports import lasting_port
 
 
 class Webhook:
@@ -29,7 +22,7 @@ class Webhook:
     """
 
     def __init__(self, status: int = 204) -> None:
-        self.port = free_port()
+        self.port = lasting_port()
         self.status = status
         self.taken: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.answers = asyncio.Event()
@@ -75,7 +68,7 @@ class HangingWebhook:
     """
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = lasting_port()
         self.asked = 0
         self.reached = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -121,7 +114,7 @@ class Mailbox:
     """
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = lasting_port()
         self.letters: list[EmailMessage] = []
         self.to: list[list[str]] = []
         self._server: asyncio.Server | None = None
