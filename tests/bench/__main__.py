@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.bench.bars import bars_of
-from tests.bench.children import Asker, Proxy, gateway, litellm, upstream
+from tests.bench.children import Asker, Books, Proxy, gateway, litellm, upstream
 from tests.bench.measure import memory_of
-from tests.bench.plan import Plan, compare, grow, hold
+from tests.bench.plan import Kept, Plan, compare, grow, hold, keep
 from tests.bench.report import Report
 from tests.e2e.processes import ROOT
 
@@ -51,6 +51,7 @@ async def _bench(plan: Plan, folder: Path, litellm_program: str) -> Report:
         rows = await compare(plan, proxies, direct, _tell)
         _tell(f"{plan.growth} requests more")
         growth = await grow(plan, idle, ours, proxies[ours])
+        kept = await _kept(plan, folder, url, (ours, proxies[ours]))
         held = []
         for streams in plan.streams:
             _tell(f"{streams} streams held open")
@@ -59,12 +60,23 @@ async def _bench(plan: Plan, folder: Path, litellm_program: str) -> Report:
             machine={"cores": str(os.cpu_count()), "python": platform.python_version(), "system": platform.platform()},
             versions={name: metadata.version(name) for name in _DISTRIBUTIONS},
             plan=plan,
-            bars=bars_of(rows, held, growth),
+            bars=bars_of(rows, held, growth, kept),
             rows=rows,
             held=held,
             growth=growth,
             memory_kib={proxy.name: memory_of(proxy.pid) for proxy in proxies},
+            kept=kept,
         )
+
+
+async def _kept(plan: Plan, folder: Path, url: str, ours: tuple[Proxy, Asker]) -> list[Kept]:
+    """Compare the gateway with others that keep account."""
+    async with contextlib.AsyncExitStack() as stack:
+        gateways = {Books.OFF: ours}
+        for books in (Books.ON, Books.BUDGET):
+            proxy = stack.enter_context(gateway(folder / books.name.lower(), url, books))
+            gateways[books] = (proxy, await stack.enter_async_context(Asker.started(proxy.kind, proxy.address)))
+        return await keep(plan, {books: gateways[books] for books in Books}, _tell)
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
+from tests.bench.children import Books
 from tests.bench.measure import Row
 from tests.bench.payloads import Format, Shape
-from tests.bench.plan import Growth, Held
+from tests.bench.plan import Growth, Held, Kept
 
 __all__ = ["Bar", "bars_of"]
 
@@ -15,6 +16,8 @@ __all__ = ["Bar", "bars_of"]
 _FLAT_KIB = 0.1
 #: CPU of a chunk among many streams, against among few.
 _FLAT_RATIO = 1.25
+#: CPU of a chat with ledger and budgets, against without.
+_KEPT_RATIO = 1.3
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ class Bar(msgspec.Struct, frozen=True):
         return None if self.value is None else self.value <= self.limit
 
 
-def bars_of(rows: Sequence[Row], held: Sequence[Held], growth: Growth) -> list[Bar]:
+def bars_of(rows: Sequence[Row], held: Sequence[Held], growth: Growth, kept: Sequence[Kept] = ()) -> list[Bar]:
     """Return the bars with what was found: by Chat Completions and one caller, unless they say more."""
     ours = [row for row in rows if row.proxy == "gateway"]
     ratios = [row.client_and_proxy_to_direct for row in ours if row.cell.shape is not Shape.UNARY]
@@ -68,6 +71,7 @@ def bars_of(rows: Sequence[Row], held: Sequence[Held], growth: Growth) -> list[B
         ),
         Bar("client + gateway CPU to the direct SDK, worst of the streams", max(ratios, default=None), 1.0, "x"),
         *_held_bars(held),
+        *_kept_bars(kept),
         Bar("memory added a request that has ended", _kib_a_request(growth), _FLAT_KIB, "KiB"),
     ]
 
@@ -96,6 +100,14 @@ def _held_bars(held: Sequence[Held]) -> list[Bar]:
             _FLAT_RATIO,
             "x",
         ),
+    ]
+
+
+def _kept_bars(kept: Sequence[Kept]) -> list[Bar]:
+    return [
+        Bar(f"{books}, gateway CPU to without a ledger, {each.shape}", each.ratio(books), _KEPT_RATIO, "x")
+        for each in kept
+        for books in (Books.ON, Books.BUDGET)
     ]
 
 

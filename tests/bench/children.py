@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ from tests.bench.load import Job, Outcome
 from tests.bench.payloads import Format, Shape, model_of
 from tests.e2e.processes import ROOT, Process, environment, serving
 
-__all__ = ["Asker", "Proxy", "gateway", "litellm", "upstream"]
+__all__ = ["Asker", "Books", "Proxy", "gateway", "litellm", "upstream"]
 
 
 class Proxy(msgspec.Struct, frozen=True):
@@ -104,10 +105,32 @@ def upstream(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+class Books(StrEnum):
+    """What a gateway keeps account of."""
+
+    OFF = "ledger off"
+    ON = "ledger on"
+    """In SQLite, as by default."""
+    BUDGET = "a budget on"
+    """The same, and each chat falls under a hard budget."""
+
+
+#: Prices of what is asked, and a budget that it never uses up.
+_BUDGETED = {
+    "models": {f"openai/{model_of(Format.CHAT, shape)}": {"input_price": 1, "output_price": 2} for shape in Shape},
+    "budgets": {"bench": {"limit": 1_000_000, "period": "month"}},
+}
+
+
 @contextlib.contextmanager
-def gateway(folder: Path, upstream_url: str) -> Iterator[Proxy]:
-    """Run this project's server in front of the upstream, as `ep serve` does."""
+def gateway(folder: Path, upstream_url: str, books: Books = Books.OFF) -> Iterator[Proxy]:
+    """Run this project's server in front of the upstream, as `ep serve` does; by itself without a ledger, as its peers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "bench.json"
+    configuration.write_bytes(msgspec.json.encode(_BUDGETED if books is Books.BUDGET else {"version": 1}))
     settings = {
+        "EP_LEDGER": "off" if books is Books.OFF else "on",
+        "EP_CONFIG_PATH": str(configuration),
         "EP_OPENAI_API_KEY": KEY,
         "EP_OPENAI_BASE_URL": f"{upstream_url}/v1",
         "EP_ANTHROPIC_API_KEY": KEY,
@@ -115,7 +138,8 @@ def gateway(folder: Path, upstream_url: str) -> Iterator[Proxy]:
         "EP_MAX_CONCURRENT_CHATS": "10000",
     }
     with serving(folder, settings) as server:
-        yield Proxy("gateway", server.pid, "gateway", server.address(), tuple(Format))
+        name = "gateway" if books is Books.OFF else f"gateway, {books}"
+        yield Proxy(name, server.pid, "gateway", server.address(), tuple(Format))
 
 
 @contextlib.contextmanager

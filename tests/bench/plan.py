@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from tests.bench.children import Asker, Proxy
+from tests.bench.children import Asker, Books, Proxy
 from tests.bench.load import Job
 from tests.bench.measure import Cell, Round, Row, cpu_of, memory_of, row_of, summary_of
 from tests.bench.payloads import Format, Shape
 
-__all__ = ["Growth", "Held", "Plan", "compare", "grow", "hold"]
+__all__ = ["Growth", "Held", "Kept", "Plan", "compare", "grow", "hold", "keep"]
 
 #: Requests of one round with one caller.
 _REQUESTS = {Shape.UNARY: 150, Shape.READY: 80, Shape.SEPARATE: 80, Shape.PACED: 3}
@@ -99,6 +99,42 @@ async def _round(job: Job, asker: Asker, proxy: Proxy | None) -> Round:
     began = cpu_of(proxy.pid)
     outcome = await asker.run(job)
     return Round(outcome, cpu_of(proxy.pid) - began)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What keeping account costs the gateway: milliseconds of CPU a chat, by what is kept."""
+
+    shape: Shape
+    callers: int
+    ms: dict[str, float]
+    errors: list[str]
+
+    def ratio(self, books: Books) -> float | None:
+        """Return a cost against that without a ledger; None: there is none."""
+        off = self.ms.get(Books.OFF)
+        return self.ms[books] / off if off else None
+
+
+async def keep(plan: Plan, gateways: Mapping[Books, tuple[Proxy, Asker]], tell: Tell) -> list[Kept]:
+    """Do the same work through gateways that keep account of nothing, of all, and of all under a budget, in turns."""
+    kept: list[Kept] = []
+    for shape in (Shape.UNARY, Shape.READY):
+        cell = Cell(Format.CHAT, shape, plan.callers[-1])
+        tell(f"{cell.api} {shape}, {cell.callers} at once, by what is kept account of")
+        rounds: dict[Books, list[Round]] = {books: [] for books in gateways}
+        # Short rounds, and many: what else runs on the machine weighs more than what is looked for.
+        for number in range(3 * plan.rounds + 1):
+            for books, (proxy, asker) in gateways.items():
+                rounds[books].append(await _round(_job(cell, warm=number == 0), asker, proxy))
+        kept.append(
+            Kept(
+                shape,
+                cell.callers,
+                {books: summary_of(taken[1:]).proxy_ms for books, taken in rounds.items()},
+                [error for taken in rounds.values() for each in taken for error in each.outcome.errors],
+            )
+        )
+    return kept
 
 
 async def hold(streams: int, proxy: Proxy, asker: Asker) -> Held:

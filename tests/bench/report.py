@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 from tests.bench.bars import Bar
+from tests.bench.children import Books
 from tests.bench.measure import Row
-from tests.bench.plan import Growth, Held, Plan
+from tests.bench.plan import Growth, Held, Kept, Plan
 
 __all__ = ["Report"]
 
@@ -42,6 +43,7 @@ class Report(msgspec.Struct, frozen=True):
     held: list[Held]
     growth: Growth
     memory_kib: dict[str, int]
+    kept: list[Kept] = []
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -59,6 +61,10 @@ class Report(msgspec.Struct, frozen=True):
                     (str(held.streams), f"{held.us_a_chunk:.0f}", f"{held.kib_a_stream:.0f}", str(len(held.errors)))
                     for held in self.held
                 ],
+            ),
+            _table(
+                ("gateway CPU ms", "callers", *(str(books) for books in Books)),
+                [(each.shape, str(each.callers), *_kept(each)) for each in self.kept],
             ),
             _table(("memory", "MiB"), [(name, f"{kib / 1024:.0f}") for name, kib in self._memory()]),
         ]
@@ -100,6 +106,10 @@ def _row(row: Row) -> tuple[str, ...]:
         f"{row.rate:.0f}",
         f"{row.direct_rate:.0f}",
     )
+
+
+def _kept(kept: Kept) -> list[str]:
+    return [f"{ms:.2f} ({kept.ratio(Books(books)) or 0.0:.2f})" for books, ms in kept.ms.items()]
 
 
 def _optional(value: float | None) -> str:

@@ -12,10 +12,11 @@ import httpx2
 import pytest
 from tests.bench.bars import Bar, bars_of
 from tests.bench.callers import SdkCaller, joined
+from tests.bench.children import Books
 from tests.bench.load import Job, Outcome, run
 from tests.bench.measure import Cell, Round, cpu_of, memory_of, quantile, row_of, summary_of
 from tests.bench.payloads import CHUNKS, Format, Shape, model_of, sse_of, text_of
-from tests.bench.plan import Growth, Held, Plan
+from tests.bench.plan import Growth, Held, Kept, Plan
 from tests.bench.report import Report
 from tests.bench.upstream import serve
 
@@ -140,6 +141,17 @@ def test_bars_read_the_rows_that_they_are_about() -> None:
     report = Report({}, {}, Plan(), list(bars.values()), rows, held, Growth(1000, 2000, 2100, 100), {"litellm": 2048})
     assert "| 200 open streams, errors" in report.text()
     assert "litellm, after the comparison" in report.text()
+
+
+def test_bars_hold_the_ledger_against_none() -> None:
+    """What keeping account costs is told as a ratio to the same without, and may be three tenths more."""
+    kept = [Kept(Shape.UNARY, 16, {Books.OFF: 2.0, Books.ON: 2.5, Books.BUDGET: 2.7}, [])]
+    bars = {bar.what: bar for bar in bars_of([], [], Growth(0, 0, 0, 0), kept)}
+    on, budget = (bars[f"{books}, gateway CPU to without a ledger, unary"] for books in (Books.ON, Books.BUDGET))
+    assert (on.value, on.met) == (1.25, True)
+    assert (budget.value, budget.met) == (1.35, False)
+    report = Report({}, {}, Plan(), list(bars.values()), [], [], Growth(0, 0, 0, 0), {}, kept)
+    assert "| unary          | 16      | 2.00 (1.00) | 2.50 (1.25) | 2.70 (1.35) |" in report.text()
 
 
 def test_a_process_is_measured_from_outside() -> None:

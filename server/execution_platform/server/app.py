@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import ssl
 import time
@@ -180,6 +181,8 @@ class App:
         if self._platform.files:
             loop.add_signal_handler(signal.SIGHUP, self.reloading.ask)
         async with self.serving():
+            # Some 200,000 objects that stay: under load a tenth of the CPU went into looking at them again and again.
+            gc.freeze()
             await self._stopping.wait()
         return not self.admission.ended
 

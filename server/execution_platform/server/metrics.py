@@ -165,6 +165,9 @@ class Metrics:
         meter: makes the instruments; None: nothing is counted.
         model_label: tells what to call a model, given its provider and its name.
         persona_label: tells what to call a persona.
+
+    Attributes:
+        counting: there is a meter.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class Metrics:
         model_label: Callable[[str, str], str] = _as_given,
         persona_label: Callable[[str], str] = str,
     ) -> None:
+        self.counting = meter is not None
         self._meter = meter = NoOpMeter("none") if meter is None else meter
         self._model_label = model_label
         self._persona_label = persona_label

@@ -168,8 +168,9 @@ def sum_up(record: cost_pb2.UsageRecord) -> None:
     cost = record.cost
     sums: dict[str, int] = {}
     for attempt in record.attempts:
-        cost.lines.extend(attempt.cost.lines)
-        for line in attempt.cost.lines:
+        lines = attempt.cost.lines
+        cost.lines.extend(lines)
+        for line in lines:
             currency = line.amount.currency_code
             sums[currency] = sums.get(currency, 0) + line.amount.nanos
         for item in attempt.usage.items:

@@ -90,5 +90,6 @@ class Keeping:
         record = account.record
         if record is None:
             record = account.close(ending)
-            account.count(self._metrics)
+            if self._metrics.counting:
+                account.count(self._metrics)
         await self._ledger.settle(account.facts, record)
