@@ -183,14 +183,18 @@ class ParquetFile:
         self._pieces = _ParquetSink()
         self._schema = pa.schema([(name, _arrow_type(pa, kind)) for name, kind in COLUMNS])
         self._writer = parquet.ParquetWriter(self._pieces, self._schema, compression="zstd")
-        self._kept: list[tuple[Any, ...]] = []
-        self._kept_bytes = 0
+        # As columns: rows of Python objects would take ten times as much.
+        self._kept: list[Any] = []
+        self._kept_rows = self._kept_bytes = 0
 
     def add(self, batch: Batch) -> list[bytes]:
         """Take records in; return the pieces that are ready."""
-        self._kept += rows_of(batch)
+        rows = list(rows_of(batch))
+        if rows:
+            self._kept.append(self._columns(rows))
+        self._kept_rows += len(rows)
         self._kept_bytes += sum(map(len, batch.records))
-        if len(self._kept) >= self._group_rows or self._kept_bytes >= _GROUP_BYTES:
+        if self._kept_rows >= self._group_rows or self._kept_bytes >= _GROUP_BYTES:
             self._flush()
         return self._pieces.ready()
 
@@ -200,17 +204,20 @@ class ParquetFile:
         self._writer.close()
         return self._pieces.rest()
 
-    def _flush(self) -> None:
-        if not self._kept:
-            return
+    def _columns(self, rows: Sequence[tuple[Any, ...]]) -> Any:
         columns = [
             self._pyarrow.array(_arrow_values(values, kind), type=self._schema.field(name).type)
-            for values, (name, kind) in zip(zip(*self._kept, strict=True), COLUMNS, strict=True)
+            for values, (name, kind) in zip(zip(*rows, strict=True), COLUMNS, strict=True)
         ]
-        self._writer.write_table(self._pyarrow.Table.from_arrays(columns, schema=self._schema))
-        self.rows += len(self._kept)
+        return self._pyarrow.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def _flush(self) -> None:
+        """Write what is kept, as one group."""
+        if self._kept:
+            self._writer.write_table(self._pyarrow.Table.from_batches(self._kept, self._schema))
+        self.rows += self._kept_rows
         self._kept.clear()
-        self._kept_bytes = 0
+        self._kept_rows = self._kept_bytes = 0
 
 
 class _ParquetSink(_Pieces):

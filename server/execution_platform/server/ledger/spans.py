@@ -17,7 +17,7 @@ from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.server.ledger.windows import Calendar
 from execution_platform.v1 import cost_pb2
 
-__all__ = ["MOST_SPANS", "Spans"]
+__all__ = ["MOST_SPANS", "Piece", "Spans"]
 
 #: Most spans of one sum: two years of hours.
 MOST_SPANS: Final = 20_000
@@ -39,6 +39,21 @@ class _Run:
     number: int
     start: int
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of time.
+
+    Attributes:
+        number: of the span that it is a part of; None: it may hold several.
+        start: in microseconds since the epoch.
+        end: of the piece, which is not in it.
+    """
+
+    number: int | None
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +103,23 @@ class Spans:
         """Return in which of them, from 0 on, a moment within them lies, as an expression of SQL."""
         return _number(self._runs(), moment)
 
-    def pieces(self, most: int, start: int, end: int) -> list[tuple[int, int]]:
-        """Cut a time into at most so many pieces: within its only span, or else where spans begin.
+    def pieces(self, most: int, start: int, end: int) -> list[Piece]:
+        """Cut a time into at most so many pieces: spans into equal parts, or, where there are more of them, whole ones.
 
         Args:
             most: pieces.
             start: of the time, which lies in the first span.
             end: of the time, which lies in the last span, or is its end.
         """
-        if len(self) > 1:
+        if len(self) > most:
             inner = range(0, len(self), -(-len(self) // most))
             cuts = [start, *(self.bounds[number] for number in inner[1:]), end]
-        else:
-            cuts = [*range(start, end, -(-(end - start) // most)), end]
-        return list(pairwise(cuts))
+            return [Piece(None, *each) for each in pairwise(cuts)]
+        pieces: list[Piece] = []
+        for number, (first, last) in enumerate(pairwise([start, *self.bounds[1:-1], end])):
+            step = -(-(last - first) // (most // len(self)))
+            pieces += [Piece(number, *each) for each in pairwise([*range(first, last, step), last])]
+        return pieces
 
     def _runs(self) -> list[_Run]:
         runs: list[_Run] = []

@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.server.ledger.entries import AMOUNTS
 from execution_platform.server.ledger.filters import Selection
-from execution_platform.server.ledger.spans import Spans
+from execution_platform.server.ledger.spans import Piece, Spans
 from execution_platform.server.ledger.tables import usage_entries, usage_labels
 from execution_platform.server.ledger.windows import UnknownTimeZoneError, time_zone
 from execution_platform.v1 import common_pb2, cost_pb2
@@ -41,7 +41,7 @@ _MOST_ROWS: Final = 100_000
 _MOST_LABELS: Final = 8
 
 #: Pieces of time that SQLite groups by themselves.
-_PIECES: Final = 48
+_PIECES: Final = 96
 #: Groups that are fetched at once.
 _BATCH: Final = 1_000
 
@@ -223,8 +223,8 @@ def _summarize(connection: Connection, plan: SummaryPlan, *, halves: bool) -> Su
     if plan.granularity:
         summary.spans = spans
     sums = _Sums(halves=halves)
-    times = spans.pieces(_PIECES if connection.dialect.name == "sqlite" else 1, *found)
-    statement = _statement(plan, spans, sums, times)
+    pieces = spans.pieces(_PIECES if connection.dialect.name == "sqlite" else 1, *found)
+    statement = _statement(plan, spans, sums, pieces)
     for row in _folded(connection, statement, plan.dimensions, sums):
         if summary.spans is None:
             row.span = -1
@@ -276,21 +276,19 @@ class _Sums:
         return [(next(values) << 32) + next(values) if name in self._halved else next(values) for name in AMOUNTS]
 
 
-def _statement(plan: SummaryPlan, spans: Spans, sums: _Sums, times: Sequence[tuple[int, int]]) -> Select[Any]:
-    grouped = [_piece(plan, spans, sums, *time) for time in times]
+def _statement(plan: SummaryPlan, spans: Spans, sums: _Sums, pieces: Sequence[Piece]) -> Select[Any]:
+    grouped = [_grouped(plan, spans, sums, piece) for piece in pieces]
+    groups = (grouped[0] if len(grouped) == 1 else union_all(*grouped)).subquery("pieces")
+    keys = list(groups.c)[: len(plan.dimensions) + 2]
     if len(grouped) == 1:
-        groups = grouped[0].subquery("pieces")
-        columns: list[ColumnElement[Any]] = list(groups.c)
-        return select(*columns).order_by(*columns[: len(plan.dimensions) + 1])
-    pieces = union_all(*grouped).subquery("pieces")
-    keys = list(pieces.c)[: len(plan.dimensions) + 2]
-    return select(*keys, *sums.outer(pieces)).group_by(*keys).order_by(*keys[:-1])
+        return select(*groups.c).order_by(*keys[:-1])
+    return select(*keys, *sums.outer(groups)).group_by(*keys).order_by(*keys[:-1])
 
 
-def _piece(plan: SummaryPlan, spans: Spans, sums: _Sums, start: int, end: int) -> Select[Any]:
+def _grouped(plan: SummaryPlan, spans: Spans, sums: _Sums, piece: Piece) -> Select[Any]:
     """Return the sums of the entries of a piece of time."""
     moment = usage_entries.c.started_at
-    span = spans.number(moment) if len(spans) > 1 else literal(0)
+    span = spans.number(moment) if piece.number is None else literal(piece.number)
     keys: list[ColumnElement[Any]] = [span.label("span")]
     source: FromClause = usage_entries
     labels = iter(plan.label_keys)
@@ -304,9 +302,11 @@ def _piece(plan: SummaryPlan, spans: Spans, sums: _Sums, start: int, end: int) -
             keys.append(usage_entries.c[_COLUMNS[dimension]].label(f"key_{number}"))
     keys.append(usage_entries.c.currency.label("currency"))
     rows = select(*keys, *sums.inner()).select_from(source)
-    rows = rows.where(moment >= start, moment < end, *plan.selection.matching())
-    # By the names of the results: PostgreSQL would not take two expressions with parameters for the same one.
-    return rows.group_by(*(literal_column(key.name) for key in keys))
+    rows = rows.where(moment >= piece.start, moment < piece.end, *plan.selection.matching())
+    # By the names of the results: PostgreSQL would not take two expressions with parameters for the same one. What is
+    # the same in all rows need not be sorted by.
+    told_apart = keys if piece.number is None else keys[1:]
+    return rows.group_by(*(literal_column(key.name) for key in told_apart))
 
 
 def _folded(
