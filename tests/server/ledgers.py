@@ -39,11 +39,25 @@ class MemoryLedger:
         self._check()
 
     async def reserve(
-        self, facts: Facts, attempt: int, provider: str, model: str, demand: Demand, snapshot: Snapshot
+        self,
+        facts: Facts,
+        attempt: int,
+        provider: str,
+        model: str,
+        demand: Demand,
+        snapshot: Snapshot,
+        *,
+        least: Demand | None = None,
     ) -> Lease | None:
-        """Hold a demand."""
+        """Hold a demand, or the least of it."""
         self._check()
-        self._fit(demand, None)
+        try:
+            self._fit(demand, None)
+        except BudgetExceededError:
+            if least is None:
+                raise
+            self._fit(least, None)
+            demand = least
         lease = Lease(facts, attempt, provider, model, demand, snapshot)
         self.leases[facts.id, attempt] = lease
         return lease

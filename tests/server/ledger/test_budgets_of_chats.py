@@ -122,6 +122,52 @@ async def test_used_up_budget_ends_a_stream_at_a_chunks_edge(
     assert_well_formed(events)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+async def test_answer_of_open_length_begins_where_its_worst_case_has_no_room(
+    serve: Serve, database: Database, database_url: str, whole: bool
+) -> None:
+    """Without a limit of its own an answer holds what is usual, and is cut where the budget ends; a whole one too."""
+    provider = ScriptedAdapter(LONG)
+    configuration = platform(fallback=[])
+    configuration["models"]["a/echo"] = {**PRICES, "max_output_tokens": 100_000}
+    async with serve(with_ledger(database_url), specs(provider, []), configuration) as served:
+        await make_budget(served, database, tokens=1_500)
+        if whole:
+            response = await served.chat.CompleteChat(chat_pb2.CompleteChatRequest(chat=request()))
+            reason = response.finished.reason
+        else:
+            reason = (await events_of(served.chat.Chat(request())))[-1].finished.reason
+        used = (await spent(database))[1]
+        assert await held(database) == {}
+        assert await untruths(database) == []
+        # One whose length is bounded has to fit whole.
+        _, error = await failed_stream(served.chat.Chat(any_of(5_000)))
+    assert reason == chat_pb2.FINISH_REASON_BUDGET_EXCEEDED
+    assert 1_500 < used <= 1_500 + 25
+    assert error_info(error).reason == "BUDGET_EXCEEDED"
+
+
+async def test_several_answers_of_open_length_share_a_budget(
+    serve: Serve, database: Database, database_url: str
+) -> None:
+    """Where the first holds its worst case, the next ones still find room for what is usual."""
+    provider = ScriptedAdapter([{"text": "first"}, {"pause_ms": 60_000}])
+    configuration = platform(fallback=[])
+    configuration["models"]["a/echo"] = {**PRICES, "max_output_tokens": 64_000}
+    async with serve(with_ledger(database_url), specs(provider, []), configuration) as served:
+        await make_budget(served, database, tokens=90_000)
+        calls = []
+        for _ in range(3):
+            asking = request()
+            asking.request_id = ""
+            calls.append(served.chat.Chat(asking))
+        firsts = [await anext(aiter(call)) for call in calls]
+        assert all(first.events[0].HasField("started") for first in firsts)
+        for call in calls:
+            call.cancel()
+        await until(lambda: provider.open_streams == 0)
+
+
 def assert_well_formed(events: list[chat_pb2.ChatEvent]) -> None:
     """Each block that began is stopped, once, and one event ends it all."""
     began = [event.block_started.block.index for event in events if event.HasField("block_started")]

@@ -28,18 +28,27 @@ def test_a_refusal_names_the_budget_and_what_is_left() -> None:
     """Budget, scope, what is left, what is held, what the chat needs and when it fits are told."""
     scope = cost_pb2.BudgetScope(tenant="acme", labels={"team": "red"})
     full = window(
-        spent=(4 * DOLLAR, 0),
-        reserved=(DOLLAR // 2, 0),
+        spent=(4 * DOLLAR + 1, 0),
+        reserved=(DOLLAR // 2 - 1, 0),
         limit=money(5 * DOLLAR),
         scope=scope,
         display_name="ACME a day",
     )
     error = refusal_of(full, Demand(DOLLAR, 10), NOON)
     assert error.message == (
-        "budget 'acme-day' (ACME a day, tenant acme, label team=red): 0.50 USD of 5.00 USD left (0.50 USD held for "
-        "chats that run), this chat may cost up to 1.00 USD; it begins anew at 2026-11-22T00:00:00Z, in 43200 s"
+        "budget 'acme-day' (ACME a day, tenant acme, label team=red): 0.50 USD of 5.00 USD left (0.499999999 USD "
+        "held for chats that run), this chat may cost up to 1.00 USD; it begins anew at 2026-11-22T00:00:00Z, in "
+        "43200 s; what takes less fits before: lower sampling.max_output_tokens"
     )
     assert (error.retry_after, error.retryable, error.scope) == (43_200.0, True, "budget:acme-day")
+
+
+def test_what_only_runs_in_the_way_is_waited_for() -> None:
+    """A chat that would fit if those that run held nothing is told to come again soon, not in the next window."""
+    full = window(spent=(DOLLAR, 0), reserved=(4 * DOLLAR, 0), limit=money(5 * DOLLAR))
+    error = refusal_of(full, Demand(DOLLAR, 10), NOON)
+    assert "there is room when the chats that run have ended" in error.message
+    assert (error.retry_after, error.retryable) == (2.0, True)
 
 
 def test_only_what_lacks_is_told() -> None:
@@ -58,7 +67,8 @@ def test_what_can_never_fit_is_told_what_to_lower(fields: dict[str, Any]) -> Non
     """A chat that is larger than the whole budget is told to be smaller, and not to come again."""
     error = refusal_of(window(**fields), Demand(DOLLAR + 1, 101), NOON)
     assert error.message.endswith(
-        "that is more than the whole budget; lower sampling.max_output_tokens, shorten the prompt, or raise it"
+        "that is more than the whole budget; lower sampling.max_output_tokens, shorten the prompt, or raise the budget "
+        "(it begins anew at 2026-11-22T00:00:00Z, in 43200 s)"
     )
     assert (error.retry_after, error.retryable) == (None, False)
 

@@ -58,7 +58,15 @@ class Ledger(Protocol):
         ...
 
     async def reserve(
-        self, facts: Facts, attempt: int, provider: str, model: str, demand: Demand, snapshot: Snapshot
+        self,
+        facts: Facts,
+        attempt: int,
+        provider: str,
+        model: str,
+        demand: Demand,
+        snapshot: Snapshot,
+        *,
+        least: Demand | None = None,
     ) -> Lease | None:
         """Hold the worst case of an attempt in every budget that it touches: all of them, or none.
 
@@ -71,9 +79,10 @@ class Ledger(Protocol):
             model: its model.
             demand: what it may spend at most.
             snapshot: tells what is known of the chat.
+            least: what to hold where there is no room for all that it may spend; None: then it is refused.
 
         Returns:
-            What is held; None: it touches no budget, or the database is away and chats go on.
+            What is held, by its `held`; None: it touches no budget, or the database is away and chats go on.
 
         Raises:
             BudgetExceededError: a hard budget has no room. Says which, how much is left and when it begins anew.

@@ -15,7 +15,7 @@ So a window's `spent` is always the sum of the entries that match its budget, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -29,7 +29,7 @@ from execution_platform.server.ledger.entries import Row
 from execution_platform.server.ledger.facts import Demand, Facts
 from execution_platform.server.ledger.matching import Budgets
 from execution_platform.server.ledger.posting import Posting
-from execution_platform.server.ledger.refusals import refusal_of, unpriced_refusal_of
+from execution_platform.server.ledger.refusals import only_held, refusal_of, unpriced_refusal_of
 from execution_platform.server.ledger.statements import statements_of
 from execution_platform.server.ledger.window_book import WindowBook
 from execution_platform.server.ledger.windowed import WindowKey
@@ -43,7 +43,7 @@ class RunAgainError(Exception):
 
 @dataclass(slots=True)
 class Reserve:
-    """Hold the worst case of an attempt. The result is None, or why not.
+    """Hold the worst case of an attempt. The result is what is held, or why nothing is.
 
     Attributes:
         facts: of the chat.
@@ -54,6 +54,7 @@ class Reserve:
         data: the chat's record, as it would be if nothing more were heard, serialized.
         until: when it expires, in microseconds since the epoch.
         extends: the attempt holds something already, in place of which this is.
+        least: what to hold where there is no room for the demand; None: then nothing is.
     """
 
     facts: Facts
@@ -64,6 +65,7 @@ class Reserve:
     data: bytes
     until: int
     extends: bool = False
+    least: Demand | None = None
 
 
 @dataclass(slots=True)
@@ -247,12 +249,15 @@ class _Round:
             chat, attempt, budget, start, nanos, tokens = row
             self._held.setdefault((chat, attempt), {})[budget, start] = (nanos, tokens)
 
-    def _reserve(self, reserve: Reserve, keys: Sequence[WindowKey]) -> AdapterError | None:
-        nanos, tokens = reserve.demand.nanos or 0, reserve.demand.tokens
+    def _reserve(self, reserve: Reserve, keys: Sequence[WindowKey]) -> AdapterError | Demand:
         held = self._held.get((reserve.facts.id, reserve.attempt), {})
-        more = {key: (nanos - (has := held.get(key, (0, 0)))[0], tokens - has[1]) for key in keys}
-        if error := self._refused(reserve, more):
+        demand = reserve.demand
+        if reserve.least is not None and not self._fits(_more(demand, keys, held)):
+            demand = reserve.least
+        more = _more(demand, keys, held)
+        if error := self._refused(reserve, demand, more):
             return error
+        nanos, tokens = demand.nanos or 0, demand.tokens
         for key, amounts in more.items():
             self._book.windows[key].hold(*amounts)
             self._leases[reserve.facts.id, reserve.attempt, key] = {
@@ -271,26 +276,30 @@ class _Round:
                 "expires_at": reserve.until,
                 "data": reserve.data,
             }
-        return None
+        return demand
 
-    def _refused(self, reserve: Reserve, more: dict[WindowKey, tuple[int, int]]) -> AdapterError | None:
+    def _fits(self, more: Mapping[WindowKey, tuple[int, int]]) -> bool:
+        return all(self._book.windows[key].has_room(*amounts) for key, amounts in more.items())
+
+    def _refused(
+        self, reserve: Reserve, demand: Demand, more: Mapping[WindowKey, tuple[int, int]]
+    ) -> AdapterError | None:
         """Return why an attempt cannot be: for the sake of the budget that begins anew the latest."""
-        last: tuple[int, AdapterError, Refusal] | None = None
+        last: tuple[int, AdapterError] | None = None
         for key, amounts in more.items():
             window = self._book.windows[key]
-            if reserve.demand.nanos is None and window.terms.refuses_unpriced:
+            if demand.nanos is None and window.terms.refuses_unpriced:
                 error = unpriced_refusal_of(window, reserve.provider, reserve.model)
             elif not window.has_room(*amounts):
-                error = refusal_of(window, reserve.demand, self._now)
+                error = refusal_of(window, demand, self._now)
             else:
                 continue
+            # What only waits for others to end is nobody's concern but its caller's.
+            if reserve.extends or not only_held(window, demand):
+                self._refusals.append(Refusal(window, reserve.facts, reserve.provider, reserve.model, reserve.extends))
             if last is None or window.ends_at > last[0]:
-                refusal = Refusal(window, reserve.facts, reserve.provider, reserve.model, reserve.extends)
-                last = (window.ends_at, error, refusal)
-        if last is None:
-            return None
-        self._refusals.append(last[2])
-        return last[1]
+                last = (window.ends_at, error)
+        return None if last is None else last[1]
 
     def _write(self, new: Sequence[Posting], renewals: Sequence[Renew]) -> None:
         statements, connection = self._statements, self._connection
@@ -303,6 +312,14 @@ class _Round:
             statements.add(connection, statements.hold_leases, list(self._leases.values()))
         if chats := [row for each in renewals for row in each.chats]:
             statements.execute(connection, statements.renew_chats, chats)
+
+
+def _more(
+    demand: Demand, keys: Iterable[WindowKey], held: Mapping[WindowKey, tuple[int, int]]
+) -> dict[WindowKey, tuple[int, int]]:
+    """Return how much more of each window is to be held, in nanos and tokens."""
+    nanos, tokens = demand.nanos or 0, demand.tokens
+    return {key: (nanos - (has := held.get(key, (0, 0)))[0], tokens - has[1]) for key in keys}
 
 
 def _of(operations: Sequence[Operation], kind: type[_Op]) -> list[_Op]:

@@ -16,10 +16,13 @@ from execution_platform.server.ledger.budget_status import scope_in_words
 from execution_platform.server.ledger.facts import Demand
 from execution_platform.server.ledger.windowed import OpenWindow
 
-__all__ = ["refusal_of", "unpriced_refusal_of"]
+__all__ = ["only_held", "refusal_of", "unpriced_refusal_of"]
 
 #: Characters of a scope that are told: a message is at most 1 KiB.
 _MOST_SCOPE: Final = 200
+
+#: Seconds after which some of the chats that hold the rest have probably ended.
+_SOON: Final = 2.0
 
 
 def refusal_of(window: OpenWindow, demand: Demand, now: int) -> BudgetExceededError:
@@ -33,16 +36,33 @@ def refusal_of(window: OpenWindow, demand: Demand, now: int) -> BudgetExceededEr
     terms = window.terms
     lacks = [*_money(window, demand), *_tokens(window, demand)]
     never = _beyond(demand.nanos, terms.limit_nanos) or _beyond(demand.tokens, terms.max_tokens)
-    wait = max(window.ends_at - now, 0)
+    wait: float | None = max(window.ends_at - now, 0) / 1_000_000
+    end = datetime.fromtimestamp(window.ends_at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    anew = f"it begins anew at {end}, in {-(-max(window.ends_at - now, 0) // 1_000_000)} s"
     if never:
-        hint = "that is more than the whole budget; lower sampling.max_output_tokens, shorten the prompt, or raise it"
+        wait = None
+        hint = (
+            "that is more than the whole budget; lower sampling.max_output_tokens, shorten the prompt, or raise the "
+            f"budget ({anew})"
+        )
+    elif only_held(window, demand):
+        wait = min(wait or 0.0, _SOON)
+        hint = f"there is room when the chats that run have ended, unless they use it up ({anew})"
     else:
-        end = datetime.fromtimestamp(window.ends_at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        hint = f"it begins anew at {end}, in {-(-wait // 1_000_000)} s"
+        hint = f"{anew}; what takes less fits before: lower sampling.max_output_tokens"
     return BudgetExceededError(
         f"budget {_name(window)}: {' and '.join(lacks) or 'it is used up'}; {hint}",
         budget_id=terms.id,
-        retry_after=None if never else wait / 1_000_000,
+        retry_after=wait,
+    )
+
+
+def only_held(window: OpenWindow, demand: Demand) -> bool:
+    """Return whether a demand would fit if chats that run held nothing: then it is worth to come again soon."""
+    terms = window.terms
+    return not (
+        _beyond(demand.nanos, _left(terms.limit_nanos, window.spent_nanos))
+        or _beyond(demand.tokens, _left(terms.max_tokens, window.spent_tokens))
     )
 
 
@@ -60,6 +80,10 @@ def _name(window: OpenWindow) -> str:
     name = f"{budget.display_name}, " if budget.display_name else ""
     scope = scope_in_words(budget.scope)
     return f"{budget.id!r} ({name}{scope[:_MOST_SCOPE]}{'...' if len(scope) > _MOST_SCOPE else ''})"
+
+
+def _left(limit: int | None, spent: int) -> int | None:
+    return None if limit is None else max(limit - spent, 0)
 
 
 def _beyond(wanted: int | None, limit: int | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
@@ -37,8 +37,6 @@ _RENEWALS: Final = 3
 _SPOOL_SECONDS: Final = 60.0
 #: Seconds between two times that old windows are deleted.
 _FORGET_SECONDS: Final = 3_600.0
-#: Records of a spool file that are replayed together.
-_REPLAYED: Final = 64
 
 
 @dataclass(slots=True)
@@ -144,10 +142,29 @@ class SqlLedger:
         """
         if self._unwritten or (self._outage == "refuse" and not self._database.available):
             self._refused += 1
-            raise LedgerUnavailableError("the ledger's database cannot be used now, and chats are not to go on without")
+            raise self._turned_away()
+
+    def _turned_away(self) -> LedgerUnavailableError:
+        if self._unwritten:
+            return LedgerUnavailableError(
+                "neither the ledger's database nor its spool can be written: see to the database and to the space in "
+                "EP_LEDGER_SPOOL"
+            )
+        return LedgerUnavailableError(
+            f"{self._database.absence}, and no chat begins without it: see to the database, or "
+            "set EP_LEDGER_OUTAGE=spool to let chats go on, whose records are written later"
+        )
 
     async def reserve(
-        self, facts: Facts, attempt: int, provider: str, model: str, demand: Demand, snapshot: Snapshot
+        self,
+        facts: Facts,
+        attempt: int,
+        provider: str,
+        model: str,
+        demand: Demand,
+        snapshot: Snapshot,
+        *,
+        least: Demand | None = None,
     ) -> Lease | None:
         """Hold the worst case of an attempt in every budget that it touches: all of them, or none."""
         if not self.touches(facts, provider, model):
@@ -159,14 +176,15 @@ class SqlLedger:
         chat.leases += 1
         lease = Lease(facts, attempt, provider, model, demand, snapshot)
         try:
-            held = await self._hold(lease, demand, data, extends=False)
+            held = await self._hold(lease, demand, data, least=least)
         except Exception:
             # Nothing was held. One that is cancelled may have been: then the chat stays to be settled.
             self._forget(facts.id)
             raise
-        if not held:
+        if held is None:
             self._forget(facts.id)
             return None
+        lease.held = held
         return lease
 
     async def extend(self, lease: Lease, demand: Demand) -> None:
@@ -209,18 +227,22 @@ class SqlLedger:
 
     # --- what goes on behind
 
-    async def _hold(self, lease: Lease, demand: Demand, data: bytes, *, extends: bool) -> bool:
-        """Return whether something is held; not where the database is away and chats go on."""
+    async def _hold(
+        self, lease: Lease, demand: Demand, data: bytes, *, extends: bool = False, least: Demand | None = None
+    ) -> Demand | None:
+        """Return what is held; None where the database is away and chats go on."""
         until = self._clock() + int(self._lease_seconds * 1_000_000)
-        reserve = Reserve(lease.facts, lease.attempt, lease.provider, lease.model, demand, data, until, extends)
+        reserve = Reserve(lease.facts, lease.attempt, lease.provider, lease.model, demand, data, until, extends, least)
         try:
-            await self._writer.do(reserve)
+            held = await self._writer.do(reserve)
         except LedgerUnavailableError:
             if self._outage == "spool":
-                return False
+                return None
             self._refused += 1
-            raise
-        return True
+            if self._database.available:
+                raise
+            raise self._turned_away() from None
+        return held if isinstance(held, Demand) else demand
 
     def _forget(self, chat_id: str) -> None:
         """Take back one lease of a chat; a chat without any needs no renewal."""
@@ -245,7 +267,8 @@ class SqlLedger:
         """Catch up after the database was away."""
         # Other servers may still have to renew what their chats hold.
         self._reap_from = time.monotonic() + self._lease_seconds
-        await self.refresh()
+        # It may be another database by now, where a version says something else.
+        self.budgets = await self._database.read(load_budgets)
         await self._renew()
         spooled, refused = self._spooled, self._refused
         await self.replay()
@@ -263,24 +286,33 @@ class SqlLedger:
         """
         async with self._replaying:
             await self._keep_unwritten()
-            files = await asyncio.to_thread(lambda: list(self._spool.take()))
-            while files:
+            files = self._spool.take()
+            while (file := await self._next(files)) is not None:
                 try:
-                    await self._replay(files[0])
-                    await asyncio.to_thread(files.pop(0).done)
+                    await self._replay(file)
                 except BaseException:
-                    for each in files:
-                        each.later()
+                    file.later()
                     raise
+                await asyncio.to_thread(file.done)
+
+    async def _next(self, files: Iterator[Spooled]) -> Spooled | None:
+        """Return the next file; nobody has it if this is cancelled."""
+        taking = asyncio.ensure_future(asyncio.to_thread(next, files, None))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            if (file := await taking) is not None:
+                file.later()
+            raise
 
     async def _replay(self, file: Spooled) -> None:
-        for start in range(0, len(file.records), _REPLAYED):
-            records = file.records[start : start + _REPLAYED]
+        blocks = file.blocks()
+        while records := await asyncio.to_thread(next, blocks, None):
             settles = [Settle(Posting.of(each), holds=True) for each in records]
             await self._database.write(partial(self._writer.run, operations=settles, again=True))
-        if file.records or file.damaged:
+        if file.count or file.damaged:
             log = self._logger.error if file.damaged else self._logger.info
-            log("ledger_spool_replayed", file=file.path.name, records=len(file.records), damaged=file.damaged)
+            log("ledger_spool_replayed", file=file.path.name, records=file.count, damaged=file.damaged)
 
     async def _keep_unwritten(self) -> None:
         """Try again to make durable what could be written nowhere."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.adapters.spi import Adapter, Call, Events
@@ -49,9 +50,11 @@ class Budgeting:
 class Budgeted(WrappingAdapter):
     """Asks the wrapped adapter as far as budgets have room for it.
 
-    The worst case is held before anybody is asked. While the answer streams, what is known of its cost is compared with
-    that; where it is more, more is held. Where a budget has no room for more the answer ends with the piece that has
-    come: its connection is closed, and `finished` says BUDGET_EXCEEDED. An answer that comes whole is not cut.
+    The worst case is held before anybody is asked; where there is no room for it and the request sets no
+    `max_output_tokens`, what such an answer usually costs. While the answer streams, what is known of its cost is
+    compared with that; where it is more, more is held. Where a budget has no room for more the answer ends with the
+    piece that has come: its connection is closed, and `finished` says BUDGET_EXCEEDED. An answer that comes whole is
+    not cut; one whose worst case is not held never comes whole.
 
     Args:
         inner: the adapter; yields nothing before its first output.
@@ -70,7 +73,9 @@ class Budgeted(WrappingAdapter):
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run the attempt. Raises BudgetExceededError and LedgerUnavailableError without asking, and AdapterError."""
         worst = self._shared.worst.of(self._entry.leg.provider, call.model, call.request)
-        lease = await self._reserved(worst)
+        lease = await self._reserved(call, worst)
+        if lease is not None and lease.held.tokens < worst.tokens:
+            call = replace(call, unary=False)
         if lease is None or call.unary:
             async with aclosing(self.inner.stream(call)) as stream:
                 async for events in stream:
@@ -91,8 +96,8 @@ class Budgeted(WrappingAdapter):
         if last:
             yield last
 
-    async def _reserved(self, worst: WorstCase) -> Lease | None:
-        """Hold the worst case. What ended attempts of the chat did not use makes room for this one first."""
+    async def _reserved(self, call: Call, worst: WorstCase) -> Lease | None:
+        """Hold the worst case, or less. What ended attempts of the chat did not use makes room for this one first."""
         journal, entry = self._journal, self._entry
         facts, snapshot = journal.facts, journal.snapshot
         if facts is None or snapshot is None:
@@ -103,7 +108,7 @@ class Budgeted(WrappingAdapter):
         held_before, journal.holds = journal.holds, True
         try:
             lease = await self._shared.ledger.reserve(
-                facts, number, entry.leg.provider, entry.leg.model, demand, snapshot
+                facts, number, entry.leg.provider, entry.leg.model, demand, snapshot, least=self._least(call, worst)
             )
         except AdapterError as error:
             journal.holds = held_before
@@ -112,6 +117,14 @@ class Budgeted(WrappingAdapter):
             raise
         entry.lease = lease
         return lease
+
+    def _least(self, call: Call, worst: WorstCase) -> Demand | None:
+        """Return what an answer of open length usually comes to; None: its length is bounded."""
+        if call.request.sampling.HasField("max_output_tokens"):
+            return None
+        usual = self._shared.estimates.usual_output(self._entry.leg.provider, call.model, call.request)
+        output = min(usual, worst.output_tokens)
+        return Demand(worst.cost(worst.prompt_tokens, output), worst.prompt_tokens + output)
 
     async def _give_back(self) -> None:
         for each in self._journal.entries:

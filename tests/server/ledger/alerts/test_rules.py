@@ -166,9 +166,10 @@ async def test_the_first_refusal_of_a_window_is_told(database: Database, running
     (alert,) = await see(database, rules, seen)
     assert (alert.kind, alert.record_id) == (cost_pb2.ALERT_KIND_BUDGET_EXCEEDED, facts().id)
     assert (alert.route.provider, alert.route.model, alert.budget.reached_percent) == ("openai", "gpt-5", 80)
-    assert alert.title == f"Budget Team is used up: a chat {what}"
+    assert alert.title == f"Budget Team had no room: a chat {what}"
     assert alert.message.startswith(
-        f"A chat of tenant acme, project web, persona writer with openai/gpt-5 {what}. Further ones will be"
+        f"A chat of tenant acme, project web, persona writer with openai/gpt-5 {what}. Chats for which too little is "
+        "left are refused"
     )
     assert window.alerted_refusal
     assert await database.write(counting(rules, seen)) == []

@@ -42,12 +42,14 @@ def exceeded(window: Window, facts: Facts, provider: str, model: str, running: b
     """Say that a budget had no room for a chat."""
     budget = window.budget
     what = "ended while it was answering" if running else "was refused"
-    hard = "Further ones will be, until the window ends or the budget is raised."
+    hard = "Chats for which too little is left are refused until the window ends or the budget is raised."
     chat = f"A chat {_whose(facts.tenant, facts.project, facts.persona)} with {provider}/{model} {what}. {hard}"
     return cost_pb2.Alert(
         kind=cost_pb2.ALERT_KIND_BUDGET_EXCEEDED,
-        title=f"Budget {_name(budget)} is used up: a chat {what}",
-        message="\n".join([chat, *_spent(window), _window(window), f"Counts: {scope_in_words(budget.scope)}."]),
+        title=f"Budget {_name(budget)} had no room: a chat {what}",
+        message="\n".join(
+            [chat, *_spent(window), *_held(window), _window(window), f"Counts: {scope_in_words(budget.scope)}."]
+        ),
         tenant=budget.scope.tenant,
         budget=_status(window, window.alerted_percent),
         route=chat_pb2.Route(provider=provider, model=model),
@@ -170,6 +172,13 @@ def _spent(window: Window) -> Iterator[str]:
         yield f"Spent: {dollars(window.spent_nanos)} of {dollars(budget.limit.nanos)}."
     if budget.max_tokens:
         yield f"Used: {window.spent_tokens:,} of {budget.max_tokens:,} tokens."
+
+
+def _held(window: Window) -> Iterator[str]:
+    if window.budget.HasField("limit") and window.reserved_nanos:
+        yield f"Held for chats that run: {dollars(window.reserved_nanos)}."
+    if window.budget.max_tokens and window.reserved_tokens:
+        yield f"Held for chats that run: {window.reserved_tokens:,} tokens."
 
 
 def _window(window: Window) -> str:
