@@ -67,7 +67,8 @@ async def main(url: str, spool: str, callers: int, chats: int) -> None:
     async def caller() -> None:
         nonlocal refused
         for _ in range(chats):
-            refused += not await chat(ledger, chance)
+            let = await chat(ledger, chance)
+            refused += not let  # not in one line: others count while this one waits
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     await ledger.aclose()
