@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.server.ledger.chats import facts, record
 
-from execution_platform.server.ledger.spool import Spool
+from execution_platform.server.ledger.spool import Spool, Spooled
 from execution_platform.v1 import cost_pb2
 
 #: Appends a record, says so, and waits to be killed.
@@ -30,13 +30,17 @@ def records(count: int) -> list[cost_pb2.UsageRecord]:
     return [record(facts(), number) for number in range(count)]
 
 
+def read(file: Spooled) -> list[cost_pb2.UsageRecord]:
+    return [each for block in file.blocks() for each in block]
+
+
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     """Records come back whole and in order, and the file is gone once they are done."""
     spool, wanted = Spool(tmp_path / "new" / "spool"), records(5)
     spool.append(wanted[:2])
     spool.append(wanted[2:])
     (file,) = spool.take()
-    assert (file.records, file.damaged) == (wanted, 0)
+    assert (read(file), file.damaged) == (wanted, 0)
     file.done()
     assert list((tmp_path / "new" / "spool").iterdir()) == []
     assert (tmp_path / "new" / "spool").stat().st_mode & 0o777 == 0o700
@@ -49,10 +53,11 @@ def test_what_is_left_for_later_comes_again(tmp_path: Path) -> None:
     for file in spool.take():
         file.later()
     spool.append(wanted[1:])
-    taken = list(spool.take())
-    assert sorted(each.id for file in taken for each in file.records) == sorted(each.id for each in wanted)
-    for file in taken:
+    taken = []
+    for file in spool.take():
+        taken += read(file)
         file.done()
+    assert sorted(each.id for each in taken) == sorted(each.id for each in wanted)
 
 
 def test_another_process_leaves_the_file_alone_while_its_owner_lives(tmp_path: Path) -> None:
@@ -68,7 +73,7 @@ def test_another_process_leaves_the_file_alone_while_its_owner_lives(tmp_path: P
         if owner.stdout is not None:
             owner.stdout.close()
     (file,) = Spool(tmp_path).take()
-    assert [each.id for each in file.records] == ["of the dead"]
+    assert [each.id for each in read(file)] == ["of the dead"]
     file.done()
 
 
@@ -81,7 +86,7 @@ def test_a_torn_last_line_is_nothing(tmp_path: Path, cut: int) -> None:
     (path,) = tmp_path.iterdir()
     os.truncate(path, path.stat().st_size - cut)
     (file,) = Spool(tmp_path).take()
-    assert (file.records, file.damaged) == (wanted[:2], 0)
+    assert (read(file), file.damaged) == (wanted[:2], 0)
     file.done()
 
 
@@ -95,10 +100,38 @@ def test_a_damaged_line_is_kept_aside(tmp_path: Path) -> None:
     lines[1] = lines[1][:-3] + b"AAA"
     path.write_bytes(b"\n".join(lines))
     (file,) = Spool(tmp_path).take()
-    assert (file.records, file.damaged) == ([wanted[0], wanted[2]], 1)
+    assert (read(file), file.damaged) == ([wanted[0], wanted[2]], 1)
     file.done()
     assert [each.suffix for each in tmp_path.iterdir()] == [".damaged"]
     assert list(Spool(tmp_path).take()) == []
+
+
+def test_a_long_file_is_read_in_blocks(tmp_path: Path) -> None:
+    """However many records a file holds, 64 at most are read at once, and all of them come in order."""
+    spool, wanted = Spool(tmp_path), records(150)
+    for start in range(0, 150, 30):
+        spool.append(wanted[start : start + 30])
+    (file,) = spool.take()
+    blocks = file.blocks()
+    assert next(blocks) == wanted[:64]
+    assert file.count == 64
+    assert [len(block) for block in blocks] == [64, 22]
+    assert (read(file), file.count, file.damaged) == (wanted, 150, 0)
+    file.done()
+
+
+def test_a_large_file_is_followed_by_another(tmp_path: Path) -> None:
+    """A file that has grown large is left to whoever replays, with all it holds, and another one is begun."""
+    spool, wanted = Spool(tmp_path, large=500), records(12)
+    for each in wanted:
+        spool.append([each])
+    assert len(list(tmp_path.iterdir())) > 2
+    taken = []
+    for file in spool.take():
+        taken += read(file)
+        file.done()
+    assert sorted(each.id for each in taken) == sorted(each.id for each in wanted)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -127,7 +160,7 @@ try:
 except OSError:
     spool.append([cost_pb2.UsageRecord(id="last")])
 (file,) = spool.take()
-print([each.id for each in file.records], file.damaged)
+print([each.id for block in file.blocks() for each in block], file.damaged)
 file.done()
 folder.rmdir()
 """

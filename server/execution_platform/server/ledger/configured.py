@@ -206,6 +206,7 @@ class ConfiguredBudgets:
         self._asked.set()
 
     async def _returned(self, _absence: Absence) -> None:
+        self._written = None  # it may be another database by now
         await self._try()
 
     async def _keep(self) -> None:

@@ -39,6 +39,7 @@ T = TypeVar("T")
 #: Seconds before work is tried again that another transaction or a lost connection was in the way of.
 _PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2)
 _LOST_TRIES = 2
+_PATIENCE = {"sqlite": 3.0, "postgresql": 8.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Database:
         address: where it is.
         logger: is told when it goes and comes.
         pause: seconds between looks whether it is back.
-        patience: seconds after which one that does not answer, or is locked, counts as away.
+        patience: seconds after which one that does not answer, or is locked, counts as away. Three with SQLite, whose
+            lock is held for milliseconds; eight with PostgreSQL, where others may have a network to cross.
 
     Attributes:
         available: whether it could be used last.
@@ -65,10 +67,12 @@ class Database:
         ConfigurationError: its driver is missing.
     """
 
-    def __init__(self, address: DatabaseAddress, logger: Logger, *, pause: float = 0.5, patience: float = 8.0) -> None:
+    def __init__(
+        self, address: DatabaseAddress, logger: Logger, *, pause: float = 0.5, patience: float | None = None
+    ) -> None:
         self.address = address
         self.available = False
-        self._engine = make_engine(address, patience)
+        self._engine = make_engine(address, _PATIENCE[address.dialect] if patience is None else patience)
         self._logger = logger
         self._pause = pause
         self._began = 0
@@ -119,14 +123,19 @@ class Database:
         """
         return await self._run(work, writes=False)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
         """Run work that writes. It is durable when this returns.
+
+        Args:
+            work: what to do.
+            brief: it can be done another time, so it does not wait for the lock of another process as chats do, and
+                that it is locked does not make the database count as away.
 
         Raises:
             LedgerUnavailableError: the database is away. The work may have been done: the connection may have been lost
                 after it was, before it was told.
         """
-        return await self._run(work, writes=True)
+        return await self._run(work, writes=True, brief=brief)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
@@ -169,27 +178,33 @@ class Database:
                 self._went(error)
             raise self._unavailable() from error
 
-    async def _run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+    async def _run(self, work: Callable[[Connection], T], *, writes: bool, brief: bool = False) -> T:
         lost = 0
         for number, pause in enumerate(_PAUSES, 1):
             if not self.available:
                 raise self._unavailable()
             try:
-                return await self._engine.run(work, writes=writes)
+                return await self._engine.run(work, writes=writes, brief=brief)
             except Exception as error:
                 fault = self._engine.fault_of(error)
                 lost += fault is Fault.LOST
                 if fault is Fault.NONE:
                     raise
                 if fault not in {Fault.PASSING, Fault.LOST} or lost > _LOST_TRIES or number == len(_PAUSES):
-                    if fault is not Fault.PASSING:
+                    if fault not in {Fault.PASSING, Fault.BUSY}:
                         self._went(error)
                     raise self._unavailable() from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
         raise self._unavailable()
 
+    @property
+    def absence(self) -> str:
+        """What cannot be used, for whoever is turned away. Where it is, only the log tells, and why."""
+        name = "SQLite file" if self.address.dialect == "sqlite" else "PostgreSQL database"
+        return f"the ledger's {name} cannot be used now (the server's log says why: ledger_database_away)"
+
     def _unavailable(self) -> LedgerUnavailableError:
-        return LedgerUnavailableError("the ledger's database cannot be used now", retry_after=max(1.0, self._pause))
+        return LedgerUnavailableError(self.absence, retry_after=max(1.0, self._pause))
 
     def _went(self, error: Exception) -> None:
         self.available = False

@@ -65,7 +65,7 @@ class Reaper:
         total = 0
         while True:
             running = self._running()
-            settled = await self._database.write(partial(self._settle, running=running))
+            settled = await self._database.write(partial(self._settle, running=running), brief=True)
             for chat in settled:
                 self._logger.warning("ledger_chat_lost", record=chat)
             total += len(settled)
@@ -78,7 +78,7 @@ class Reaper:
         Raises:
             LedgerUnavailableError: the database is away.
         """
-        await self._database.write(self._forget)
+        await self._database.write(self._forget, brief=True)
 
     def _forget(self, connection: Connection) -> None:
         lock_alone(connection)

@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -26,22 +27,40 @@ __all__ = ["Spool", "Spooled"]
 
 _SUFFIX = ".spool"
 _DAMAGED = ".damaged"
+#: Records that are read at once.
+_BLOCK = 64
+#: Bytes after which another file is begun.
+_LARGE = 64 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spooled:
     """A file that is to be replayed; it stays until it is told to be done.
 
     Attributes:
         path: where it is.
-        records: what it holds.
-        damaged: lines that cannot be read, apart from a last one that was torn off before anybody relied on it.
+        count: records that have been read.
+        damaged: lines that could not be read, apart from a last one that was torn off before anybody relied on it.
     """
 
     path: Path
-    records: Sequence[cost_pb2.UsageRecord]
-    damaged: int
     _file: int
+    count: int = 0
+    damaged: int = 0
+
+    def blocks(self) -> Iterator[list[cost_pb2.UsageRecord]]:
+        """Yield the records, from the first on, so many at a time that the file may be of any size."""
+        self.count = self.damaged = 0
+        with self.path.open("rb") as file:
+            while lines := list(islice(file, _BLOCK)):
+                if not lines[-1].endswith(b"\n"):
+                    lines.pop()  # torn off: never relied on
+                found = [_record(line) for line in lines if line != b"\n"]
+                whole = [record for record in found if record is not None]
+                self.count += len(whole)
+                self.damaged += len(found) - len(whole)
+                if whole:
+                    yield whole
 
     def done(self) -> None:
         """Remove the file: its records are in the database. One with damaged lines is kept aside."""
@@ -63,10 +82,12 @@ class Spool:
 
     Args:
         folder: where they are. Made, for its owner only, when it is needed.
+        large: bytes after which another file is begun.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, large: int = _LARGE) -> None:
         self._folder = folder
+        self._large = large
         self._lock = threading.Lock()
         self._file: int | None = None
         self._path = folder
@@ -80,6 +101,10 @@ class Spool:
         """
         data = b"".join(map(_line, records))
         with self._lock:
+            if self._file is not None and self._length >= self._large:
+                # Whoever replays takes it as one that a process has left.
+                os.close(self._file)
+                self._file = None
             if self._file is None:
                 self._open()
             file = self._file
@@ -95,18 +120,21 @@ class Spool:
             self._length += len(data)
 
     def take(self) -> Iterator[Spooled]:
-        """Yield the files of this process, which begins a new one, and of those that have ended; each is locked."""
+        """Yield the files of this process, which begins a new one, and of those that have ended; each is locked.
+
+        One after the other: each is to be done, or left for later, before the next one is asked for.
+        """
         with self._lock:
             own, self._file = self._file, None
             path = self._path
         if own is not None:
-            yield _read(path, own)
+            yield Spooled(path, own)
         if not self._folder.is_dir():
             return
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             file = _locked(path)
             if file is not None:
-                yield _read(path, file)
+                yield Spooled(path, file)
 
     def close(self) -> None:
         """Leave what is there for the next start."""
@@ -141,17 +169,8 @@ def _line(record: cost_pb2.UsageRecord) -> bytes:
     return b"%08x %s\n" % (binascii.crc32(data), data)
 
 
-def _read(path: Path, file: int) -> Spooled:
-    lines = path.read_bytes().split(b"\n")
-    torn = lines.pop()  # what follows the last line's end: nothing, or what was never relied on
-    del torn
-    records = [_record(line) for line in lines if line]
-    whole = [record for record in records if record is not None]
-    return Spooled(path, whole, len(records) - len(whole), file)
-
-
 def _record(line: bytes) -> cost_pb2.UsageRecord | None:
-    checksum, _, data = line.partition(b" ")
+    checksum, _, data = line.rstrip(b"\n").partition(b" ")
     try:
         if int(checksum, 16) != binascii.crc32(data):
             return None

@@ -112,7 +112,7 @@ class Delivery:
     async def _take(self, name: str) -> Taken | None:
         now = self._clock()
         until = now + _TURN_SECONDS * _SECOND
-        return await self._database.write(partial(deliveries.take, target=name, now=now, until=until))
+        return await self._database.write(partial(deliveries.take, target=name, now=now, until=until), brief=True)
 
     async def _send(self, taken: Taken) -> None:
         target = self._settings().targets.get(taken.target)
@@ -141,7 +141,8 @@ class Delivery:
         """Give up what is old for a target that is not configured; another process may know it, or it may come back."""
         now = self._clock()
         before = now - self._settings().give_up_days * _DAY
-        gone = await self._database.write(partial(deliveries.expire, target=name, now=now, before=before))
+        expire = partial(deliveries.expire, target=name, now=now, before=before)
+        gone = await self._database.write(expire, brief=True)
         if gone:
             self._logger.error("alerts_given_up", target=name, alerts=gone, why="it is no target of the configuration")
 
