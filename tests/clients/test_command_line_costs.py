@@ -208,16 +208,20 @@ def test_a_forecast_is_told_with_its_budgets(platform: Platform, target: str) ->
     outlook = cost_pb2.BudgetOutlook(
         budget_id="team", limit=usd(10**9), outlook=cost_pb2.OUTLOOK_AT_RISK, break_time=at("2026-11-22T12:00:00Z")
     )
+    of_tokens = cost_pb2.BudgetOutlook(
+        budget_id="tokens", max_tokens=9, expected_tokens=7, outlook=cost_pb2.OUTLOOK_HOLDS
+    )
     platform.costs.will_answer(
         cost_pb2.ForecastCostResponse(
             day_end=interval, month_end=interval, points=[point], method="mean-of-days", method_reason="too few days",
-            spent_today=usd(1), spent_this_month=usd(2), unpriced=4, budgets=[outlook],
+            spent_today=usd(1), spent_this_month=usd(2), unpriced=4, budgets=[outlook, of_tokens],
         )
     )  # fmt: skip
     ran = ep("costs", "forecast", "--days", "3", "--confidence", "0.9", "-w", "tenant=acme", "-t", target)
     figures = "USD 2\tUSD 1\tUSD 3\n"
     assert ran.stdout == (
         f"today\t{figures}this month\t{figures}2026-11-22\t{figures}team\tUSD 1\tat risk\t2026-11-22 12:00\tUSD 0\n"
+        "tokens\t9 tokens\tholds\t-\t7 tokens\n"
     )
     assert "method mean-of-days: too few days" in ran.stderr
     assert "4 attempts without a known price" in ran.stderr

@@ -338,7 +338,13 @@ def _interval_row(name: str, interval: cost_pb2.ForecastInterval) -> tuple[str, 
 def _outlook_row(each: cost_pb2.BudgetOutlook, zone: str) -> tuple[str, ...]:
     breaks = shown_time(each.break_time.ToDatetime(), zone) if each.HasField("break_time") else "-"
     outlook = word(cost_pb2.Outlook.DESCRIPTOR, each.outlook)
-    return each.display_name or each.budget_id, money(each.limit), outlook, breaks, money(each.at_reset.expected)
+    in_money = each.HasField("limit")
+    limit = [money(each.limit)] if in_money else []
+    expected = [money(each.at_reset.expected)] if in_money else []
+    if each.max_tokens:
+        limit.append(f"{each.max_tokens} tokens")
+        expected.append(f"{each.expected_tokens} tokens")
+    return each.display_name or each.budget_id, ", ".join(limit), outlook, breaks, ", ".join(expected)
 
 
 def report(  # noqa: PLR0913 - one argument for each option

@@ -126,7 +126,10 @@ def estimate(  # noqa: PLR0913 - one argument for each option
         return
     head = ("route", "expected", "at most", "expected out", "most out")
     terminal.table(head, map(_estimate_row, found.routes))
-    terminal.remark(f"about {found.input_tokens} tokens of prompt")
+    for each in found.routes:
+        if each.missing:
+            terminal.remark(f"note: {each.route.provider}/{each.route.model} cannot be asked now: {each.missing}")
+    terminal.remark(f"tokens of prompt: about {found.input_tokens}")
 
 
 def _estimate_row(each: cost_pb2.RouteEstimate) -> tuple[str, ...]:

@@ -1392,12 +1392,18 @@ class BudgetOutlook(_message.Message):
     BREAK_TIME_FIELD_NUMBER: _builtins.int
     AT_RESET_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    EXPECTED_TOKENS_FIELD_NUMBER: _builtins.int
     budget_id: _builtins.str
     """The budget."""
     display_name: _builtins.str
     """Its name for people."""
     outlook: Global___Outlook.ValueType
     """Whether it will."""
+    max_tokens: _builtins.int
+    """Most tokens in a window. 0: not a budget of tokens."""
+    expected_tokens: _builtins.int
+    """Tokens that will be used in its present window, most likely. 0: not a budget of tokens."""
     @_builtins.property
     def break_time(self) -> _timestamp_pb2.Timestamp:
         """When it breaks, most likely. Absent: not within its window, or it is broken already."""
@@ -1419,10 +1425,12 @@ class BudgetOutlook(_message.Message):
         break_time: _timestamp_pb2.Timestamp | None = ...,
         at_reset: Global___ForecastInterval | None = ...,
         limit: _common_pb2.Money | None = ...,
+        max_tokens: _builtins.int = ...,
+        expected_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at_reset", b"at_reset", "break_time", b"break_time", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_reset", b"at_reset", "break_time", b"break_time", "budget_id", b"budget_id", "display_name", b"display_name", "limit", b"limit", "outlook", b"outlook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_reset", b"at_reset", "break_time", b"break_time", "budget_id", b"budget_id", "display_name", b"display_name", "expected_tokens", b"expected_tokens", "limit", b"limit", "max_tokens", b"max_tokens", "outlook", b"outlook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1470,7 +1478,7 @@ class EstimateCostResponse(_message.Message):
     """Prompt tokens, as reckoned here."""
     @_builtins.property
     def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteEstimate]:
-        """For each that may be asked, in the order of the plan."""
+        """For each that may be asked, in the order of the plan, and then for those that were named and lack a key."""
 
     def __init__(
         self,
@@ -1498,10 +1506,13 @@ class RouteEstimate(_message.Message):
     MOST_FIELD_NUMBER: _builtins.int
     MOST_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     BUDGETS_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     expected_output_tokens: _builtins.int
     """Tokens of that answer."""
     most_output_tokens: _builtins.int
     """Tokens of that answer."""
+    missing: _builtins.str
+    """What is missing to ask it, for example a key. Empty: it can be asked."""
     @_builtins.property
     def route(self) -> _chat_pb2.Route:
         """Who."""
@@ -1527,10 +1538,11 @@ class RouteEstimate(_message.Message):
         most: _usage_pb2.Cost | None = ...,
         most_output_tokens: _builtins.int = ...,
         budgets: _abc.Iterable[Global___BudgetStatus] | None = ...,
+        missing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "most", b"most", "route", b"route"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets", "expected", b"expected", "expected_output_tokens", b"expected_output_tokens", "most", b"most", "most_output_tokens", b"most_output_tokens", "route", b"route"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets", "expected", b"expected", "expected_output_tokens", b"expected_output_tokens", "missing", b"missing", "most", b"most", "most_output_tokens", b"most_output_tokens", "route", b"route"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

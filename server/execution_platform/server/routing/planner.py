@@ -85,6 +85,13 @@ class Planner:
             raise plan.error
         return plan
 
+    def considered(self, request: chat_pb2.ChatRequest, request_id: str) -> Plan:
+        """Make the plan of a chat, also where nobody can be asked: `candidates` tell who was named, `error` why not.
+
+        Raises what :meth:`plan` raises where the request itself is wrong.
+        """
+        return self._made(request, request_id)
+
     def explain(self, request: chat_pb2.ChatRequest, request_id: str) -> Plan:
         """Make the plan of a chat and tell of every provider why it is asked or not; `error` says why nobody is left.
 

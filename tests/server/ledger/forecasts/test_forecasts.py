@@ -181,6 +181,9 @@ async def test_budgets_are_told_to_hold_or_to_break(database: Database) -> None:
     breaks = found["breaks"].break_time.ToDatetime(UTC)
     assert datetime(2026, 3, 24, 12, tzinfo=UTC) < breaks < datetime(2026, 3, 26, 12, tzinfo=UTC)
     assert NOW < found["hour"].break_time.ToMicroseconds() < NOW + HOUR
+    assert found["tokens"].max_tokens == 150
+    assert found["tokens"].expected_tokens > 150
+    assert found["holds"].max_tokens == found["holds"].expected_tokens == 0
     assert not found["tokens"].HasField("limit")
     assert not found["tokens"].HasField("at_reset")
     assert found["breaks"].display_name == "Too small"

@@ -113,6 +113,9 @@ def outlook_of(terms: BudgetTerms, judged: Sequence[tuple[Limit, Judged]]) -> co
         if limit.which == MONEY:
             told.limit.CopyFrom(dollars(limit.most))
             told.at_reset.CopyFrom(interval_of(each.at_reset))
+        else:
+            told.max_tokens = limit.most
+            told.expected_tokens = round(each.at_reset[0])
     return told
 
 

@@ -21,7 +21,7 @@ from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.worst_case import WorstCase, WorstCases
 from execution_platform.server.services.call import request_id_of
 from execution_platform.server.services.paging import Page
-from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, usage_pb2
+from execution_platform.v1 import catalog_pb2, chat_pb2, common_pb2, cost_pb2, usage_pb2
 
 __all__ = ["LedgerBehind", "PriceOffice"]
 
@@ -124,13 +124,16 @@ class PriceOffice:
             raise InvalidRequestError(f"output_tokens: must be 0 to {_MOST_TOKENS}", field="output_tokens")
         check_chat(request.chat, needs_messages=False)
         request_id = request_id_of(request.chat.request_id)
-        plan = self._planner.plan(request.chat, request_id)
+        plan = self._planner.considered(request.chat, request_id)
         check_tool_choice(plan.request)
+        legs = [*plan.legs, *_without_keys(plan)]
+        if not legs and plan.error is not None:
+            raise plan.error
         told = request.output_tokens if request.HasField("output_tokens") else None
-        routes = [self._route(leg, leg.request or plan.request, told) for leg in plan.legs]
+        routes = [self._route(leg, leg.request or plan.request, told) for leg in legs]
         if self._ledger is not None:
             facts = self._facts(plan, request_id, caller)
-            budgets = await self._ledger.budgets(facts, [(leg.provider, leg.model) for leg in plan.legs])
+            budgets = await self._ledger.budgets(facts, [(leg.provider, leg.model) for leg in legs])
             for route, statuses in zip(routes, budgets, strict=True):
                 route.budgets.extend(statuses)
         return cost_pb2.EstimateCostResponse(routes=routes, input_tokens=prompt_tokens(plan.request))
@@ -195,7 +198,14 @@ class PriceOffice:
             expected_output_tokens=usual,
             most=_most(worst, longest, expected),
             most_output_tokens=longest,
+            missing=self._providers.missing(leg.provider),
         )
+
+
+def _without_keys(plan: Plan) -> list[Leg]:
+    """Return whom a plan would ask as well if only their keys were there: their prices are known all the same."""
+    unready = catalog_pb2.ROUTE_VERDICT_NOT_CONFIGURED
+    return [each.leg for each in plan.candidates if each.verdict == unready and each.leg.model]
 
 
 def _most(worst: WorstCase, output: int, expected: usage_pb2.Cost) -> usage_pb2.Cost:
