@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -220,19 +221,21 @@ async def test_each_that_may_be_asked_is_estimated(serve: Serve) -> None:
     assert answer.routes[2].most.status == usage_pb2.COST_STATUS_UNPRICED
 
 
-async def test_who_lacks_only_a_key_is_estimated_as_well(priced: Served) -> None:
+async def test_who_lacks_only_a_key_is_estimated_as_well(serve: Serve) -> None:
     """Prices are known before keys are there: those that were named come last, and say what is missing."""
-    request = chat_request(text="Hi", model="openai/gpt-4.1")
+    keyed = replace(spec("other", ScriptedAdapter([{"text": "Hi"}])), needs_key=True)
+    request = chat_request(text="Hi", model="other/echo")
     request.routing.fallback_models.append("scripted/echo")
-    answer = await priced.costs.EstimateCost(cost_pb2.EstimateCostRequest(chat=request, output_tokens=10))
-    assert [(each.route.provider, each.missing) for each in answer.routes] == [
+    async with serve(specs=[keyed], platform=PLATFORM) as served:
+        both = await served.costs.EstimateCost(cost_pb2.EstimateCostRequest(chat=request, output_tokens=1_000_000))
+        del request.routing.fallback_models[:]
+        alone = await served.costs.EstimateCost(cost_pb2.EstimateCostRequest(chat=request))
+    assert [(each.route.provider, each.missing) for each in both.routes] == [
         ("scripted", ""),
-        ("openai", "set EP_OPENAI_API_KEY"),
+        ("other", "set EP_OTHER_API_KEY"),
     ]
-    assert total(answer.routes[1].expected) > 0
-    del request.routing.fallback_models[:]
-    alone = await priced.costs.EstimateCost(cost_pb2.EstimateCostRequest(chat=request))
-    assert [each.route.provider for each in alone.routes] == ["openai"]
+    assert both.routes[1].expected.lines[1].amount.nanos == 8 * 10**9
+    assert [each.route.provider for each in alone.routes] == ["other"]
 
 
 @pytest.mark.parametrize(
