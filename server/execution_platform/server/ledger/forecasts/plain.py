@@ -13,7 +13,7 @@ from execution_platform.server.ledger.forecasts.days import WEEK, History, Scale
 __all__ = ["Errors", "MeanOfDays", "Model", "ResampledDays"]
 
 #: Weight of the newest day in a mean, once there are more days than its inverse.
-_NEWEST = 0.12
+_NEWEST = 0.08
 
 #: Errors as logarithms that are reckoned with beside those of less than two weeks, which may not have seen a weekend:
 #: the deciles 1, 3, 5, 7 and 9 of a normal distribution with a deviation of 0.6.
