@@ -143,7 +143,8 @@ class _Held:
 
     async def open(self) -> None:
         async with self._turn:
-            self._connection = await self._stack.enter_async_context(self._engine.begin())
+            # It only reads, so nothing has to be committed, least of all after its user was cancelled.
+            self._connection = await self._stack.enter_async_context(self._engine.connect())
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         async with self._turn:

@@ -8,6 +8,7 @@ twice, by two at once, or broken off and begun again, a record is corrected once
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -109,8 +110,15 @@ class Repricing:
             if batch.last is None:
                 return found
             after = batch.last
-            postings = [self._correction(each, selection, found, priced_too=priced_too) for each in batch.held]
-            await self._write([each for each in postings if each is not None], found, dry_run=dry_run)
+            correct = partial(self._corrections, batch.held, selection, found, priced_too=priced_too)
+            await self._write(await asyncio.to_thread(correct), found, dry_run=dry_run)
+
+    def _corrections(
+        self, batch: Sequence[_Held], selection: Selection, found: Repriced, *, priced_too: bool
+    ) -> list[Posting]:
+        """Return what corrects records. In a thread: a price is reckoned for each of their attempts."""
+        postings = [self._correction(each, selection, found, priced_too=priced_too) for each in batch]
+        return [each for each in postings if each is not None]
 
     def _correction(self, held: _Held, selection: Selection, found: Repriced, *, priced_too: bool) -> Posting | None:
         """Return what corrects a record; None: nothing has to."""

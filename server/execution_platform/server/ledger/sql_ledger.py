@@ -90,6 +90,7 @@ class SqlLedger:
         self._unwritten: list[cost_pb2.UsageRecord] = []
         self._spooled = 0
         self._refused = 0
+        self._returning = False
         self._reap_from = 0.0
         self._replaying = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,6 +107,7 @@ class SqlLedger:
         self._reap_from = time.monotonic() + interval
         self._tasks = [
             asyncio.create_task(self._each(_REFRESH_SECONDS, self.refresh), name="ledger-budgets"),
+            asyncio.create_task(self._each(_REFRESH_SECONDS, self._catch_up), name="ledger-late"),
             asyncio.create_task(self._each(interval, self._renew), name="ledger-renewals"),
             asyncio.create_task(self._each(interval, self._reap), name="ledger-reaper"),
             asyncio.create_task(self._each(_FORGET_SECONDS, self._reaper.forget), name="ledger-windows"),
@@ -265,6 +267,18 @@ class SqlLedger:
 
     async def _returned(self, absence: Absence) -> None:
         """Catch up after the database was away."""
+        self._returning = True
+        try:
+            await self._take_up(absence)
+        finally:
+            self._returning = False
+
+    async def _catch_up(self) -> None:
+        """Write what went into the spool just when the database came back, or was waited for in vain."""
+        if self._spooled and not self._returning:
+            await self.replay()
+
+    async def _take_up(self, absence: Absence) -> None:
         # Other servers may still have to renew what their chats hold.
         self._reap_from = time.monotonic() + self._lease_seconds
         # It may be another database by now, where a version says something else.
@@ -273,7 +287,6 @@ class SqlLedger:
         spooled, refused = self._spooled, self._refused
         await self.replay()
         outage = Outage(absence.began, absence.ended, spooled, refused)
-        self._spooled -= spooled
         self._refused -= refused
         for observer in self._observers:
             await self._database.write(partial(observer.outage, outage=outage))
@@ -286,6 +299,7 @@ class SqlLedger:
         """
         async with self._replaying:
             await self._keep_unwritten()
+            spooled = self._spooled
             files = self._spool.take()
             while (file := await self._next(files)) is not None:
                 try:
@@ -294,6 +308,7 @@ class SqlLedger:
                     file.later()
                     raise
                 await asyncio.to_thread(file.done)
+            self._spooled -= spooled
 
     async def _next(self, files: Iterator[Spooled]) -> Spooled | None:
         """Return the next file; nobody has it if this is cancelled."""
