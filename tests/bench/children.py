@@ -124,7 +124,7 @@ _BUDGETED = {
 
 @contextlib.contextmanager
 def gateway(folder: Path, upstream_url: str, books: Books = Books.OFF) -> Iterator[Proxy]:
-    """Run this project's server in front of the upstream, as `ep serve` does; by itself without a ledger, as its peers."""
+    """Run this project's server in front of the upstream, as `ep serve` does; its peers keep no account either."""
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "bench.json"
     configuration.write_bytes(msgspec.json.encode(_BUDGETED if books is Books.BUDGET else {"version": 1}))

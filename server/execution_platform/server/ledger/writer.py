@@ -38,8 +38,8 @@ _CLOSE_SECONDS = 10.0
 
 #: Of the time this is the part in which transactions run that serve several, as long as that keeps nobody waiting for
 #: more than so many seconds. A transaction costs a millisecond of CPU and a flush of the disk, whoever shares it.
-_BUSY = 0.25
-_LONGEST_PAUSE = 0.05
+_BUSY = 1 / 3
+_LONGEST_PAUSE = 0.03
 #: Weight of the newest transaction in the moving average of their times.
 _WEIGHT = 0.2
 
