@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+from collections.abc import Mapping
 from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select
-from tests.server.ledger.chats import DOLLAR, facts, money, record, untrue_windows
+from tests.server.ledger import chats
+from tests.server.ledger.chats import DOLLAR, money, record, untrue_windows
 from tests.server.ledger.conftest import MakeLedger
 
 from execution_platform.adapters.errors import InvalidRequestError, NotFoundError
@@ -28,6 +30,8 @@ from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import common_pb2, cost_pb2
 
 HOUR = 3_600_000_000
+#: 2026-11-18T12:00:00Z, in the middle of a day, a week and a month: no window ends while a test runs.
+NOON = 1_795_003_200_000_000
 PERIODS = (cost_pb2.BUDGET_PERIOD_HOUR, cost_pb2.BUDGET_PERIOD_DAY, cost_pb2.BUDGET_PERIOD_MONTH)
 
 
@@ -35,7 +39,7 @@ class Clock:
     """A clock that a test moves, in microseconds since the epoch."""
 
     def __init__(self) -> None:
-        self.now = facts().started
+        self.now = NOON
 
     def __call__(self) -> int:
         return self.now
@@ -48,9 +52,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(database: Database, ledger: SqlLedger) -> LedgerBudgets:
+def store(database: Database, ledger: SqlLedger, clock: Clock) -> LedgerBudgets:
     """The part of CostService, of the process that `ledger` is of."""
-    return LedgerBudgets(database, ledger.refresh, lambda name: f"personas.yaml:7 ({name})")
+    return LedgerBudgets(database, ledger.refresh, lambda name: f"personas.yaml:7 ({name})", clock)
+
+
+@pytest.fixture
+async def ledger(make_ledger: MakeLedger, clock: Clock) -> SqlLedger:
+    """A ledger that goes by that clock."""
+    return await make_ledger(clock=clock)
+
+
+def facts(persona: str = "writer", *, started: int = NOON, labels: Mapping[str, str] | None = None) -> Facts:
+    """A chat that arrives at that time."""
+    return chats.facts(persona, started=started, labels=labels)
 
 
 def budget(name: str = "b", nanos: int = DOLLAR, **fields: Any) -> cost_pb2.Budget:
@@ -288,7 +303,7 @@ async def test_a_deleted_budget_holds_nobody(store: LedgerBudgets, ledger: SqlLe
 
 async def test_a_configured_budget_is_changed_in_its_file(store: LedgerBudgets, database: Database) -> None:
     """A budget of the configuration is refused to be changed or deleted here, with a word on where it is."""
-    await database.write(partial(put_configured, wanted={"b": budget()}, clock=lambda: facts().started))
+    await database.write(partial(put_configured, wanted={"b": budget()}, clock=lambda: NOON))
     read = (await get(store)).budget
     assert read.configured
     for ask in (
@@ -301,11 +316,9 @@ async def test_a_configured_budget_is_changed_in_its_file(store: LedgerBudgets, 
 
 
 async def test_a_window_that_begins_later_begins_with_nothing(
-    database: Database, make_ledger: MakeLedger, clock: Clock
+    database: Database, ledger: SqlLedger, store: LedgerBudgets, clock: Clock
 ) -> None:
     """Windows after a budget's making are true from their first entry on, also where a clock was ahead of ours."""
-    ledger = await make_ledger(clock=clock)
-    store = LedgerBudgets(database, ledger.refresh, str, clock)
     await chat_of(ledger, 100, started=clock.now + HOUR)
     made = await create(store, period=cost_pb2.BUDGET_PERIOD_HOUR)
     assert made.spent == money(0)
@@ -322,7 +335,7 @@ async def test_a_window_that_begins_later_begins_with_nothing(
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_budgets_are_true_whatever_changes_meanwhile(
-    store: LedgerBudgets, make_ledger: MakeLedger, database: Database, database_url: str, seed: int
+    store: LedgerBudgets, make_ledger: MakeLedger, database: Database, database_url: str, clock: Clock, seed: int
 ) -> None:
     """While chats of two processes reserve, extend and end, and budgets come, change and go, windows stay true."""
     random = Random(seed)  # noqa: S311 - no secret
@@ -364,7 +377,7 @@ async def test_budgets_are_true_whatever_changes_meanwhile(
             if random.random() < 0.3:
                 await store.delete(cost_pb2.DeleteBudgetRequest(id=name))
 
-    async def chats(count: int) -> None:
+    async def several(count: int) -> None:
         for _ in range(count):
             await chat()
 
@@ -372,8 +385,8 @@ async def test_budgets_are_true_whatever_changes_meanwhile(
         Database(DatabaseAddress.parse(database_url), make_logger("info", "json", io.StringIO()))
     ) as another:
         await another.start()
-        ledgers = [await make_ledger(), await make_ledger(another)]
-        await asyncio.gather(*(chats(10) for _ in range(8)), *(changes(name) for name in ("one", "two", "three")))
+        ledgers = [await make_ledger(clock=clock), await make_ledger(another, clock=clock)]
+        await asyncio.gather(*(several(10) for _ in range(8)), *(changes(name) for name in ("one", "two", "three")))
         for each in ledgers:
             await each.aclose()
     assert await database.read(untrue_windows) == []

@@ -9,19 +9,24 @@ from typing import Any
 import grpc.aio
 import pytest
 from tests.server.conftest import Serve, Served, chat_request, error_info, events_of, failed_stream, until
-from tests.server.ledger.chats import DOLLAR, facts, money, untrue_windows
+from tests.server.ledger.chats import DOLLAR, facts, money, record, untrue_windows
 from tests.server.ledger.served import with_ledger
 
 from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.ledger.budget_set import version_of
-from execution_platform.server.ledger.budgets import create_budget, stored_budgets
+from execution_platform.server.ledger.budgets import create_budget, statuses_of, stored_budgets
 from execution_platform.server.ledger.configured import Changes, budgets_of, persona_of, put_configured
 from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.facts import Demand
+from execution_platform.server.ledger.sql_ledger import SqlLedger
 from execution_platform.v1 import cost_pb2
+
+#: 2026-11-18T12:00:00Z, in the middle of a day and a month.
+NOON = 1_795_003_200_000_000
 
 
 def now() -> int:
-    return facts().started
+    return NOON
 
 
 def configuration(**sections: Any) -> PlatformConfiguration:
@@ -122,6 +127,45 @@ async def test_a_budget_of_the_same_id_is_taken_over(database: Database) -> None
     assert list(await configured(database)) == ["a"]
     assert (await put(database, configuration())).removed == ["a"]
     assert [each.id for each in await database.read(stored_budgets)] == ["mine"]
+
+
+async def test_many_budgets_are_counted_together(database: Database, ledger: SqlLedger) -> None:
+    """Budgets that are written at once each count what they would count alone, and what runs."""
+    for persona, team in (("writer", "red"), ("writer", "blue"), ("reader", "red")):
+        chat = facts(persona, started=NOON, labels={"team": team})
+        await ledger.settle(chat, record(chat, 3, None, 4))
+    await put(database, configuration(budgets={"first": {"limit": 5, "period": "month"}}))
+    await ledger.refresh()
+    chat = facts("reader", started=NOON)
+    assert await ledger.reserve(chat, 1, "scripted", "plain", Demand(50, 60), lambda: record(chat, 0))
+    scopes: dict[str, Any] = {
+        "all": {},
+        "writer": {"persona": "writer"},
+        "reader": {"persona": "reader", "provider": "scripted"},
+        "nobody": {"persona": "nobody", "model": "plain"},
+        "red": {"labels": {"team": "red"}},
+    }
+    sections = {
+        f"{name}-{period}": {"scope": scope, "limit": 5, "period": period}
+        for name, scope in scopes.items()
+        for period in ("day", "month")
+    }
+    await put(database, configuration(budgets=sections))
+    assert await database.read(untrue_windows) == []
+    told = await database.read(lambda connection: statuses_of(connection, stored_budgets(connection), now()))
+    assert {each.budget.id: (each.spent.nanos, each.unpriced, each.reserved.nanos) for each in told} == {
+        f"{name}-{period}": counts
+        for name, counts in {
+            "all": (21, 3, 50),
+            "writer": (14, 2, 0),
+            "reader": (7, 1, 50),
+            "nobody": (0, 0, 0),
+            "red": (14, 2, 0),
+        }.items()
+        for period in ("day", "month")
+    }
+    await ledger.settle(chat, record(chat, 1))
+    assert await database.read(untrue_windows) == []
 
 
 FILE = """\

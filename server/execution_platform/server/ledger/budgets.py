@@ -8,9 +8,9 @@ what running chats hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy import Row as SqlRow
 
 from execution_platform.adapters.errors import InvalidRequestError, NotFoundError
@@ -18,11 +18,11 @@ from execution_platform.server.errors import AlreadyExistsError, EtagMismatchErr
 from execution_platform.server.ledger.budget_checks import PERSONA_PREFIX, checked
 from execution_platform.server.ledger.budget_set import lock_alone, raise_version
 from execution_platform.server.ledger.budget_status import status_of, timestamp
-from execution_platform.server.ledger.entries import Row, facts_of
+from execution_platform.server.ledger.counting import add_windows, count_anew, forget
 from execution_platform.server.ledger.facts import mint_id
 from execution_platform.server.ledger.matching import BudgetTerms
 from execution_platform.server.ledger.statements import sum_of_scope
-from execution_platform.server.ledger.tables import budget_leases, budget_windows, budgets, open_chats, usage_entries
+from execution_platform.server.ledger.tables import budget_windows, budgets
 from execution_platform.v1 import cost_pb2
 
 __all__ = [
@@ -30,8 +30,8 @@ __all__ = [
     "create_budget",
     "delete_budget",
     "get_budget",
-    "put_budget",
-    "remove_budget",
+    "put_budgets",
+    "remove_budgets",
     "statuses_of",
     "stored_budgets",
     "update_budget",
@@ -58,7 +58,7 @@ def create_budget(connection: Connection, budget: cost_pb2.Budget, clock: Clock)
     if _find(connection, made.id) is not None:
         raise AlreadyExistsError(f"budget.id: there is a budget {made.id!r} already", field="budget.id")
     now = clock()
-    put_budget(connection, made, None, now)
+    put_budgets(connection, [(made, None)], now)
     raise_version(connection)
     return _status(connection, made, now)
 
@@ -93,7 +93,7 @@ def update_budget(
     before = _found(connection, budget.id, "budget.id")
     _check_change(before, budget.etag, "budget.etag", configured)
     now = clock()
-    put_budget(connection, made, before, now)
+    put_budgets(connection, [(made, before)], now)
     raise_version(connection)
     return _status(connection, made, now)
 
@@ -115,7 +115,7 @@ def delete_budget(connection: Connection, budget_id: str, etag: str, configured:
     lock_alone(connection)
     before = _found(connection, budget_id, "id")
     _check_change(before, etag or before.etag, "etag", configured)
-    remove_budget(connection, budget_id)
+    remove_budgets(connection, [budget_id])
     raise_version(connection)
 
 
@@ -142,15 +142,39 @@ def statuses_of(connection: Connection, wanted: Iterable[cost_pb2.Budget], now: 
 # --- what a change does, under the lock
 
 
-def put_budget(connection: Connection, budget: cost_pb2.Budget, before: cost_pb2.Budget | None, now: int) -> None:
-    """Store a budget, whose lock is held, and reckon anew what it counts if that is another thing.
+def put_budgets(
+    connection: Connection, changes: Iterable[tuple[cost_pb2.Budget, cost_pb2.Budget | None]], now: int
+) -> None:
+    """Store budgets, whose lock is held, and reckon anew what they count where that is another thing.
 
     Args:
         connection: within a transaction that holds the set of budgets alone.
-        budget: as it shall be; what the server tells of it is filled in.
-        before: as it is; None: there is none.
+        changes: each budget as it shall be, to which what the server tells is added, and as it is; None: there is none.
         now: microseconds since the epoch.
     """
+    anew: list[BudgetTerms] = []
+    kept: list[BudgetTerms] = []
+    for budget, before in changes:
+        _store(connection, budget, before, now)
+        same = before is not None and _counts(before) == _counts(budget)
+        (kept if same else anew).append(BudgetTerms.of(budget))
+        if before is not None and same and _alerts(before) != _alerts(budget):
+            # What was told of the old limit says nothing of this one.
+            forgotten = {"alerted_percent": 0, "alerted_refusal": False}
+            connection.execute(update(budget_windows).where(budget_windows.c.budget_id == budget.id).values(forgotten))
+    count_anew(connection, anew, now)
+    if kept:
+        # From the time of this change on, a window without a row holds nothing.
+        add_windows(connection, kept, now)
+
+
+def remove_budgets(connection: Connection, ids: Sequence[str]) -> None:
+    """Take budgets out, whose lock is held. Chats that hold a part of one go on, and give back only the rest."""
+    forget(connection, ids)
+    connection.execute(delete(budgets).where(budgets.c.id == bindparam("which")), [{"which": each} for each in ids])
+
+
+def _store(connection: Connection, budget: cost_pb2.Budget, before: cost_pb2.Budget | None, now: int) -> None:
     budget.etag = mint_id(now // 1000)
     # Later than the change before, also if the clock was put back.
     budget.update_time.CopyFrom(timestamp(max(now, before.update_time.ToMicroseconds() + 1 if before else now)))
@@ -166,22 +190,6 @@ def put_budget(connection: Connection, budget: cost_pb2.Budget, before: cost_pb2
         connection.execute(insert(budgets), {"id": budget.id, **row})
     else:
         connection.execute(update(budgets).where(budgets.c.id == budget.id).values(row))
-    terms = BudgetTerms.of(budget)
-    if before is None or _counts(before) != _counts(budget):
-        _count_anew(connection, terms, now)
-        return
-    _add_windows(connection, terms, now, ())
-    if _alerts(before) != _alerts(budget):
-        # What was told of the old limit says nothing of this one.
-        forgotten = {"alerted_percent": 0, "alerted_refusal": False}
-        connection.execute(update(budget_windows).where(budget_windows.c.budget_id == budget.id).values(forgotten))
-
-
-def remove_budget(connection: Connection, budget_id: str) -> None:
-    """Take a budget out, whose lock is held. Chats that hold a part of it go on, and give back only the rest."""
-    connection.execute(delete(budget_leases).where(budget_leases.c.budget_id == budget_id))
-    connection.execute(delete(budget_windows).where(budget_windows.c.budget_id == budget_id))
-    connection.execute(delete(budgets).where(budgets.c.id == budget_id))
 
 
 def _counts(budget: cost_pb2.Budget) -> tuple[bytes, int, str]:
@@ -191,84 +199,6 @@ def _counts(budget: cost_pb2.Budget) -> tuple[bytes, int, str]:
 
 def _alerts(budget: cost_pb2.Budget) -> tuple[int, int, tuple[int, ...]]:
     return budget.limit.nanos, budget.max_tokens, tuple(budget.alert_percents)
-
-
-def _count_anew(connection: Connection, terms: BudgetTerms, now: int) -> None:
-    """Make the windows of a budget that are of use, and what running chats hold of them."""
-    leases = _leases(connection, terms)
-    connection.execute(delete(budget_leases).where(budget_leases.c.budget_id == terms.id))
-    connection.execute(delete(budget_windows).where(budget_windows.c.budget_id == terms.id))
-    if leases:
-        connection.execute(insert(budget_leases), leases)
-    _add_windows(connection, terms, now, leases)
-
-
-def _add_windows(connection: Connection, terms: BudgetTerms, now: int, leases: Sequence[Row]) -> None:
-    """Make the windows of now, of leases, and of what comes later, as far as they are not there."""
-    wanted = {terms.window(now), *_later(connection, terms, now)}
-    wanted |= {terms.window(row["window_started_at"]) for row in leases}
-    there = connection.scalars(
-        select(budget_windows.c.started_at).where(
-            budget_windows.c.budget_id == terms.id, budget_windows.c.started_at.in_([start for start, _ in wanted])
-        )
-    )
-    known = set(there)
-    rows = [_counted(connection, terms, window, leases) for window in sorted(wanted) if window[0] not in known]
-    if rows:
-        connection.execute(insert(budget_windows), rows)
-
-
-def _leases(connection: Connection, terms: BudgetTerms) -> list[Row]:
-    """Return what running chats have to hold of a budget: of each the same as they hold of others already."""
-    lease = budget_leases.c
-    attempts = (
-        select(
-            lease.chat_id,
-            lease.attempt,
-            func.max(lease.provider).label("provider"),
-            func.max(lease.model).label("model"),
-            func.max(lease.nanos).label("nanos"),
-            func.max(lease.tokens).label("tokens"),
-        )
-        .group_by(lease.chat_id, lease.attempt)
-        .subquery()
-    )
-    running = connection.execute(
-        select(attempts, open_chats.c.data).join(open_chats, open_chats.c.id == attempts.c.chat_id)
-    )
-    rows: list[Row] = []
-    for row in running.mappings():
-        facts = facts_of(cost_pb2.UsageRecord.FromString(row["data"]))
-        if terms.matches(facts, row["provider"], row["model"]):
-            made = {name: row[name] for name in ("chat_id", "attempt", "provider", "model", "nanos", "tokens")}
-            rows.append({**made, "budget_id": terms.id, "window_started_at": terms.window(facts.started)[0]})
-    return rows
-
-
-def _later(connection: Connection, terms: BudgetTerms, now: int) -> Iterator[tuple[int, int]]:
-    """Yield the windows after the present one for which there are entries, from servers whose clocks are ahead."""
-    started = usage_entries.c.started_at
-    window = terms.window(now)
-    while (first := connection.scalar(select(func.min(started)).where(started >= window[1]))) is not None:
-        window = terms.window(int(first))
-        yield window
-
-
-def _counted(connection: Connection, terms: BudgetTerms, window: tuple[int, int], leases: Sequence[Row]) -> Row:
-    nanos, tokens, unpriced = sum_of_scope(connection, terms.budget.scope, *window)
-    held = [row for row in leases if row["window_started_at"] == window[0]]
-    return {
-        "budget_id": terms.id,
-        "started_at": window[0],
-        "ends_at": window[1],
-        "spent_nanos": nanos,
-        "spent_tokens": tokens,
-        "reserved_nanos": sum(row["nanos"] for row in held),
-        "reserved_tokens": sum(row["tokens"] for row in held),
-        "unpriced": unpriced,
-        "alerted_percent": 0,
-        "alerted_refusal": False,
-    }
 
 
 # --- reading

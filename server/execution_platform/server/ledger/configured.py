@@ -23,7 +23,7 @@ from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.errors import LedgerUnavailableError
 from execution_platform.server.ledger.budget_checks import PERSONA_PREFIX, checked
 from execution_platform.server.ledger.budget_set import lock_alone, raise_version
-from execution_platform.server.ledger.budgets import put_budget, remove_budget, stored_budgets
+from execution_platform.server.ledger.budgets import put_budgets, remove_budgets, stored_budgets
 from execution_platform.server.ledger.database import Absence, Database
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import common_pb2, cost_pb2
@@ -135,20 +135,23 @@ def put_configured(connection: Connection, wanted: Mapping[str, cost_pb2.Budget]
     lock_alone(connection)
     there = {each.id: each for each in stored_budgets(connection)}
     changes = Changes()
-    now = clock()
+    puts: list[tuple[cost_pb2.Budget, cost_pb2.Budget | None]] = []
     for name, budget in wanted.items():
         before = there.get(name)
         if before is not None and before.configured and checked(before) == budget:
             continue
         made = cost_pb2.Budget(configured=True)
         made.MergeFrom(budget)
-        put_budget(connection, made, before, now)
+        puts.append((made, before))
         kind = changes.created if before is None else changes.changed if before.configured else changes.taken_over
         kind.append(name)
     for name, before in there.items():
         if before.configured and name not in wanted:
-            remove_budget(connection, name)
             changes.removed.append(name)
+    if puts:
+        put_budgets(connection, puts, clock())
+    if changes.removed:
+        remove_budgets(connection, changes.removed)
     if changes:
         raise_version(connection)
     return changes

@@ -8,7 +8,7 @@ a few microseconds, and SQLAlchemy's way to it ten times that.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import (
@@ -50,7 +50,7 @@ from execution_platform.v1 import cost_pb2
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Statements", "statements_of", "sum_of_scope"]
+__all__ = ["Statements", "statements_of", "sum_of_scope", "sums_by_names"]
 
 
 class Statements:
@@ -194,6 +194,32 @@ def sum_of_scope(connection: Connection, scope: cost_pb2.BudgetScope, start: int
         exists().where(label.record_id == entry.record_id, label.key == key, label.value == value)
         for key, value in sorted(scope.labels.items())
     ]
+    row = connection.execute(select(*_sums()).where(*wanted)).one()
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def sums_by_names(
+    connection: Connection, names: Sequence[str], start: int, end: int
+) -> Iterator[tuple[dict[str, str], tuple[int, int, int]]]:
+    """Yield what the ledger holds, told apart by names: each combination, and the same sums as :func:`sum_of_scope`.
+
+    Args:
+        connection: within a transaction.
+        names: columns such as ``tenant`` or ``model``; none: one sum.
+        start: microseconds since the epoch, of the beginning.
+        end: of the end, which is not in it.
+    """
+    entry = usage_entries.c
+    columns = [entry[name] for name in names]
+    found = select(*columns, *_sums()).where(entry.started_at >= start, entry.started_at < end).group_by(*columns)
+    for row in connection.execute(found):
+        sums = row[len(names) :]
+        yield dict(zip(names, row, strict=False)), (int(sums[0]), int(sums[1]), int(sums[2]))
+
+
+def _sums() -> list[ColumnElement[int]]:
+    """Return the columns that budgets count: nanos, tokens, unpriced attempts."""
+    entry = usage_entries.c
     tokens = (
         entry.input_tokens
         + entry.cache_read_tokens
@@ -202,5 +228,4 @@ def sum_of_scope(connection: Connection, scope: cost_pb2.BudgetScope, start: int
         + entry.reasoning_tokens
     )
     sums = (func.sum(case((entry.currency == "USD", entry.nanos), else_=0)), func.sum(tokens), func.sum(entry.unpriced))
-    row = connection.execute(select(*(func.coalesce(each, 0) for each in sums)).where(*wanted)).one()
-    return int(row[0]), int(row[1]), int(row[2])
+    return [func.coalesce(each, 0) for each in sums]
