@@ -214,8 +214,10 @@ async def test_new_chats_are_refused(serve: Serve) -> None:
         await asyncio.to_thread(one.switch.off)
         with pytest.raises(LedgerUnavailableError):
             await one.reserve(facts(), 100)
-        with pytest.raises(LedgerUnavailableError):
+        with pytest.raises(LedgerUnavailableError, match="set EP_LEDGER_OUTAGE=spool to let chats go on") as refused:
             one.ledger.admit()
+        assert ("SQLite" if "sqlite" in one.switch.url else "PostgreSQL") in str(refused.value)
+        assert "made-up-word" not in str(refused.value)
         with pytest.raises(LedgerUnavailableError):
             await one.database.write(nothing)
         await one.back()
