@@ -375,6 +375,25 @@ def test_a_connection_breaks_an_answer_only_once_it_has_begun() -> None:
         raise httpx2.RemoteProtocolError("peer closed connection")
 
 
+@pytest.mark.parametrize(
+    ("fault", "late"),
+    [
+        (httpx2.ReadTimeout, True),
+        (httpx2.ReadError, True),
+        (httpx2.RemoteProtocolError, True),
+        (httpx2.ConnectTimeout, False),
+        (httpx2.PoolTimeout, False),
+        (httpx2.WriteTimeout, False),
+        (httpx2.ConnectError, False),
+    ],
+)
+def test_what_had_been_sent_may_be_charged_for(fault: type[httpx2.TransportError], late: bool) -> None:
+    """A fault behind the request leaves it unanswered; one before it is of a request that nobody has seen."""
+    with pytest.raises(AdapterError) as caught, transport_errors():
+        raise fault("what happened")
+    assert caught.value.unanswered is late
+
+
 def test_other_errors_pass() -> None:
     """What is no fault of the transport passes unchanged."""
     with pytest.raises(ProtocolError), transport_errors():

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from google.rpc import error_details_pb2
 from tests.server.conftest import (
     ONE_ATTEMPT,
@@ -92,12 +93,29 @@ async def test_tokens_are_those_that_were_used(serve: Serve) -> None:
 
 
 async def test_chat_that_used_nothing_counts_no_tokens(serve: Serve) -> None:
-    """A chat that fails before any output counts as a request, and not a token."""
+    """A chat whose provider tells its failure before any output counts as a request, and not a token."""
     async with serve(platform=reviewer(tokens_per_min=5_000, requests_per_min=9, concurrent=1)) as served:
         await failed_stream(served.chat.Chat(chat_request(FAIL, model="", persona="reviewer")))
         assert counted(served, "persona/reviewer/requests_per_min") == 1
         assert counted(served, "persona/reviewer/tokens_per_min") == 0
         assert served.app.limits.limiter.places.held == {}
+
+
+@pytest.mark.parametrize("limits", ["personas", "providers"])
+async def test_chat_that_is_given_up_counts_its_prompt(serve: Serve, limits: str) -> None:
+    """A silent provider that is given up before any output counts with its prompt, for the persona and the provider."""
+    held = {"tokens_per_min": 50_000}
+    persona = {"provider": "scripted", "retries": {"most": 0}, "timeouts": {"first_token": "50ms"}}
+    platform: dict[str, Any] = {"personas": {"reviewer": persona}}
+    if limits == "personas":
+        persona["limits"] = held
+    else:
+        platform["providers"] = {"scripted": {"limits": held}}
+    name = "persona/reviewer" if limits == "personas" else "provider/scripted"
+    async with serve(platform=platform) as served:
+        script = [{"hang": True}]
+        await failed_stream(served.chat.Chat(chat_request(script, text="x" * 400, model="", persona="reviewer")))
+        assert 100 <= counted(served, f"{name}/tokens_per_min") <= 110
 
 
 async def test_cancelled_chat_counts_what_it_was_expected_to_use(serve: Serve) -> None:

@@ -70,12 +70,15 @@ class AdapterError(Exception):
         events: what the piece of the stream that told the error said before it. Set by a translation; whoever reads
             the stream yields them before the error, so that where the network cuts decides nothing.
         asked: the provider was asked; False: it was passed over without being asked.
+        unanswered: the request went out and its provider has not said that it failed: the wait was given up, or the
+            connection broke. It may be charged for.
         provider: who failed; empty: the platform, or not told yet. Set by whoever knows the route.
         model: the provider's model.
     """
 
     reason: ClassVar[error_pb2.ErrorReason.ValueType] = error_pb2.ERROR_REASON_INTERNAL
     retryable_by_default: ClassVar[bool] = False
+    unanswered_by_default: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class AdapterError(Exception):
         self.retryable = self.retryable_by_default if retryable is None else retryable
         self.events: list[chat_pb2.ChatEvent] = []
         self.asked = True
+        self.unanswered = self.unanswered_by_default
         self.provider = ""
         self.model = ""
 
@@ -219,6 +223,7 @@ class StreamBrokenError(AdapterError):
 
     reason = error_pb2.ERROR_REASON_STREAM_BROKEN
     retryable_by_default = True
+    unanswered_by_default = True
 
 
 class ProtocolError(AdapterError):

@@ -29,6 +29,7 @@ __all__ = [
     "retry_after",
     "should_retry",
     "transport_errors",
+    "unanswered",
     "with_request_id",
 ]
 
@@ -36,6 +37,9 @@ _YEAR = 31_536_000.0
 
 #: Bytes of an answer that may wait while the caller is slow: one read of a socket, as httpcore2 makes it.
 _MOST_AHEAD = 64 * 1024
+
+#: Faults that only a request meets which its server has.
+_AFTER_SENDING = (httpx2.ReadTimeout, httpx2.ReadError, httpx2.RemoteProtocolError)
 
 _DECISIONS: Mapping[str, bool] = {"true": True, "false": False}
 
@@ -66,7 +70,7 @@ def http_client(timeouts: Timeouts, base_url: str = "") -> httpx2.AsyncClient:
 
 @contextlib.contextmanager
 def transport_errors(*, answering: bool = False) -> Iterator[None]:
-    """Map httpx2's transport faults to the error tree, ``from`` their cause.
+    """Map httpx2's transport faults to the error tree, ``from`` their cause; `unanswered` where they came late.
 
     Args:
         answering: the provider's answer has begun, so that a fault breaks it.
@@ -80,7 +84,9 @@ def transport_errors(*, answering: bool = False) -> Iterator[None]:
     try:
         yield
     except httpx2.TimeoutException as error:
-        raise ProviderTimeoutError(f"the provider did not answer in time ({type(error).__name__})") from error
+        late = ProviderTimeoutError(f"the provider did not answer in time ({type(error).__name__})")
+        late.unanswered = unanswered(error)
+        raise late from error
     except (
         httpx2.RemoteProtocolError,
         httpx2.ReadError,
@@ -88,7 +94,9 @@ def transport_errors(*, answering: bool = False) -> Iterator[None]:
         httpx2.StreamError,
     ) as error:
         kind = StreamBrokenError if answering else UnavailableError
-        raise kind(f"the connection to the provider broke ({_cause(error)})") from error
+        broken = kind(f"the connection to the provider broke ({_cause(error)})")
+        broken.unanswered = broken.unanswered or unanswered(error)
+        raise broken from error
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
         raise NotConfiguredError(f"the provider's address is not valid ({_cause(error)})") from error
     except (httpx2.LocalProtocolError, UnicodeEncodeError) as error:
@@ -97,6 +105,11 @@ def transport_errors(*, answering: bool = False) -> Iterator[None]:
         raise NotConfiguredError(f"a header for the provider cannot be sent: check its key ({name})") from None
     except (httpx2.HTTPError, OSError, ExceptionGroup) as error:
         raise UnavailableError(f"the provider cannot be reached ({_cause(error)})") from error
+
+
+def unanswered(cause: BaseException | None) -> bool:
+    """Return whether a fault of the transport is one of a request that had been sent; then it may be charged for."""
+    return isinstance(cause, _AFTER_SENDING)
 
 
 def _cause(error: Exception) -> str:

@@ -98,6 +98,34 @@ async def test_budget_counts_what_was_spent(serve: Serve, database: Database, da
         assert await untruths(database) == []
 
 
+@pytest.mark.parametrize("by_caller", [False, True])
+async def test_prompt_that_nobody_answered_in_time_counts(
+    serve: Serve, database: Database, database_url: str, by_caller: bool
+) -> None:
+    """Who hangs up on a silent provider pays for the prompt, the same for our time-out as for a caller that leaves."""
+    provider = ScriptedAdapter([{"hang": True}])
+    configuration = platform(fallback=[], timeouts={} if by_caller else {"first_token": "50ms"})
+    async with serve(with_ledger(database_url), specs(provider, []), configuration) as served:
+        await make_budget(served, database, "100")
+        call = served.chat.Chat(most(10, text="x" * 24_000))
+        if by_caller:
+            await until(lambda: provider.open_streams == 1)
+            call.cancel()
+        else:
+            await failed_stream(call)
+        await until(lambda: served.app.admission.running == 0)
+        await nothing_held(database)
+        record = await record_of(database, ID)
+        check(record)
+        assert await spent(database) == (nanos_of(record.cost), record.input_tokens)
+        assert await untruths(database) == []
+    outcome = chat_pb2.ATTEMPT_OUTCOME_CANCELLED if by_caller else chat_pb2.ATTEMPT_OUTCOME_FAILED
+    assert [each.outcome for each in record.attempts] == [outcome]
+    assert (record.usage_estimated, record.cost.status) == (True, usage_pb2.COST_STATUS_ESTIMATED)
+    assert 6_000 <= record.input_tokens <= 6_010
+    assert (record.output_tokens, nanos_of(record.cost)) == (0, record.input_tokens * 1_000_000)
+
+
 async def test_used_up_budget_ends_a_stream_at_a_chunks_edge(
     serve: Serve, database: Database, database_url: str
 ) -> None:

@@ -102,7 +102,9 @@ WAYS: dict[str, tuple[dict[str, Any], ScriptedAdapter | Sequence[Script], Sequen
     "all fail": ({}, [DOWN], [DOWN], [(FAILED, 0), (FAILED, 0)]),
     "a request that the provider refuses": ({}, [REFUSED], [GOOD], [(FAILED, 0)]),
     "an answer that breaks off": ({}, [BROKEN], [GOOD], [(FAILED, 32_000_000)]),
-    "a silence": ({"timeouts": {"first_token": "50ms"}}, [LATE], [LATE], [(FAILED, 0), (FAILED, 0)]),
+    # Who is given up for silence is paid for the prompt, which has one token.
+    "a silence": ({"timeouts": {"first_token": "50ms"}}, [LATE], [LATE], [(FAILED, 1_000_000), (FAILED, 1_000_000)]),
+    "a connection that breaks": ({}, [[{"break": True}]], [DOWN], [(FAILED, 1_000_000), (FAILED, 0)]),
     "the persona's time is over": ({"timeouts": {"total": "100ms"}}, [LATE], [GOOD], [(CANCELLED, 0)]),
 }
 

@@ -29,7 +29,7 @@ from execution_platform.adapters.errors import (
     UnavailableError,
     error_for_status,
 )
-from execution_platform.adapters.transport import retry_after, should_retry
+from execution_platform.adapters.transport import retry_after, should_retry, unanswered
 from execution_platform.adapters.wire import decode_json
 
 __all__ = ["blocked_by_filter", "error_from_body", "error_from_sdk", "request_id_of"]
@@ -93,10 +93,14 @@ def error_from_sdk(error: anthropic.AnthropicError) -> AdapterError:
         response = error.response
         return error_from_body(response.status_code, response.headers, _content(error))
     if isinstance(error, anthropic.APITimeoutError):
-        return ProviderTimeoutError("the provider did not answer in time")
+        late = ProviderTimeoutError("the provider did not answer in time")
+        late.unanswered = unanswered(error.__cause__)
+        return late
     if isinstance(error, anthropic.APIConnectionError):
         cause = error.__cause__
-        return UnavailableError(f"the provider cannot be reached ({type(cause or error).__name__})")
+        broken = UnavailableError(f"the provider cannot be reached ({type(cause or error).__name__})")
+        broken.unanswered = unanswered(cause)
+        return broken
     if isinstance(error, anthropic.CredentialsError):
         return CredentialsError("the provider's SDK found no usable credentials")
     if isinstance(error, anthropic.RetryableError):

@@ -161,7 +161,9 @@ def map_error(error: Exception) -> errors.AdapterError:
     if isinstance(error, openai.APIStatusError):
         return error_of_answer(error.status_code, _content(error), error.response.headers)
     if isinstance(error, openai.APITimeoutError):
-        return errors.ProviderTimeoutError("the provider did not answer in time")
+        late = errors.ProviderTimeoutError("the provider did not answer in time")
+        late.unanswered = transport.unanswered(error.__cause__)
+        return late
     if isinstance(error, openai.APIConnectionError):
         return _transport_error(error)
     if isinstance(error, openai.APIResponseValidationError):

@@ -35,7 +35,8 @@ def account(
     """Write into an entry that has ended what it has used and costs. The first word counts.
 
     That is what its provider says, else what the usage that it told comes to. What it has not told of an answer that
-    broke off is reckoned. Of an attempt that failed before it had any output nothing is known.
+    broke off is reckoned, and the prompt of an attempt that was given up or lost before it had any output. One whose
+    provider told its failure before any output, and no usage, used nothing.
 
     Args:
         entry: of the attempt.
@@ -45,7 +46,7 @@ def account(
     """
     if entry.cost is not None:
         return
-    if not _used_anything(entry):
+    if not entry.usage.items and not entry.charged:
         return
     entry.reckoned, entry.cost = known_so_far(entry, request, prices)
     if finished is not None and finished.HasField("cost"):
@@ -61,11 +62,3 @@ def known_so_far(
     leg = entry.leg
     asked, served = usage or entry.usage, entry.served_model
     return usage, prices.cost(leg.provider, leg.model, request, asked, served=served, at=entry.arrived)
-
-
-def _used_anything(entry: Entry) -> bool:
-    if entry.usage.items:
-        return True
-    if not entry.reached or not entry.asked:
-        return False
-    return entry.first_output is not None or entry.outcome == chat_pb2.ATTEMPT_OUTCOME_CANCELLED

@@ -72,6 +72,19 @@ class Entry:
         """Whether the provider was really asked."""
         return self.outcome != chat_pb2.ATTEMPT_OUTCOME_SKIPPED
 
+    @property
+    def charged(self) -> bool:
+        """Whether its provider may charge for it, though it may have told nothing of that.
+
+        It does for what it has begun to answer, and for a prompt that it was not let answer: cancelled, given up for
+        its silence, or with its connection broken. A failure that it told itself costs nothing.
+        """
+        if not self.reached or not self.asked:
+            return False
+        if self.first_output is not None or self.outcome == chat_pb2.ATTEMPT_OUTCOME_CANCELLED:
+            return True
+        return self.error is not None and self.error.unanswered
+
     def end(self, outcome: chat_pb2.AttemptOutcome.ValueType, error: AdapterError | None = None) -> None:
         """Note how it ended. The first word counts."""
         if self.ended is None:

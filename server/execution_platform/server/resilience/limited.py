@@ -42,9 +42,13 @@ class Limited(WrappingAdapter):
                 async with aclosing(self.inner.stream(call)) as stream:
                     async for events in stream:
                         yield events
-            except BaseException as error:
-                if not isinstance(error, AdapterError):
-                    self._entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
+            except AdapterError as error:
+                # What it counts for depends on how it failed.
+                failed, skipped = chat_pb2.ATTEMPT_OUTCOME_FAILED, chat_pb2.ATTEMPT_OUTCOME_SKIPPED
+                self._entry.end(failed if error.asked else skipped, error)
+                raise
+            except BaseException:
+                self._entry.end(chat_pb2.ATTEMPT_OUTCOME_CANCELLED)
                 raise
             finally:
                 settle(reservation, [self._entry], call.request, self._estimates)
@@ -55,8 +59,8 @@ def settle(
 ) -> None:
     """Put into a reservation what attempts have used.
 
-    That is what the providers told; of an attempt that was ended before its provider told anything, an estimate; and
-    nothing of one that failed before its first output.
+    That is what the providers told; of an attempt that ended before its provider told anything, an estimate of what it
+    may charge for; and nothing of one whose provider told its failure before any output.
 
     Args:
         reservation: is changed.
@@ -73,7 +77,7 @@ def settle(
         answered = entry.first_output is not None
         if entry.usage.items:
             used = estimates.told(leg.provider, leg.model, entry.usage, entry.cost)
-        elif answered or entry.outcome == chat_pb2.ATTEMPT_OUTCOME_CANCELLED:
+        elif entry.charged:
             used = estimates.unheard(leg.provider, leg.model, leg.request or request, answered=answered)
         else:
             continue

@@ -55,7 +55,9 @@ class Patient(WrappingAdapter):
             except asyncio.CancelledError as error:
                 if not alarm.explains_cancel():
                     raise
-                raise ProviderTimeoutError(f"{what} for {limit:g} s") from error
+                late = ProviderTimeoutError(f"{what} for {limit:g} s")
+                late.unanswered = True
+                raise late from error
             finally:
                 alarm.stop()
 
