@@ -19,7 +19,8 @@ _BYTES_A_TOKEN = 4
 _OUTPUT = usage_pb2.USAGE_KIND_OUTPUT
 _REASONING = usage_pb2.USAGE_KIND_REASONING
 
-#: Pieces of an answer that a model has made token by token. Media, citations and states tell nothing of tokens.
+#: Pieces of an answer that a model has made token by token. Bytes of media tell nothing of tokens, which depend on an
+#: image's measures and a sound's coding; citations and states neither.
 _ANSWER = frozenset({"text", "refusal", "arguments_json", "arguments_text", "structured_content_json"})
 
 
@@ -35,7 +36,7 @@ def tokens_of(usage: usage_pb2.Usage) -> int:
 
 @dataclass(slots=True)
 class Streamed:
-    """Bytes of an answer that have streamed since its provider told its usage last.
+    """Bytes of an answer that have streamed since its provider told its usage last. Media count by their transcripts.
 
     Attributes:
         answer: of text and arguments.
@@ -57,6 +58,8 @@ class Streamed:
             self.answer += len(delta.text.encode())
         elif kind == "thinking":
             self.reasoning += len(delta.thinking.encode())
+        elif kind == "media":
+            self.answer += len(delta.media.transcript.encode())
         elif kind in _ANSWER:
             self.answer += len(getattr(delta, kind).encode())
 

@@ -168,8 +168,9 @@ class Budgeted(WrappingAdapter):
 class _Watch:
     """What a streaming attempt is known to have spent.
 
-    The provider's own numbers are priced when they come; pieces that come after them are charged by their length, which
-    costs a few integers each.
+    The provider's own numbers are priced when they come; pieces of text that come after them are charged by their
+    length, which costs a few integers each. Bytes of images and sound tell nothing of tokens: those count when the
+    provider tells its numbers.
     """
 
     def __init__(self, entry: Entry, request: chat_pb2.ChatRequest, worst: WorstCase, shared: Budgeting) -> None:
@@ -215,18 +216,18 @@ class _Watch:
             self._told = entry.usage
             self._tokens, self._nanos = self._base()
         streamed = entry.streamed.tokens
-        if self._nanos is None or worst.output_price is None:
+        if self._nanos is None or worst.text_price is None:
             return Demand(None, self._tokens + streamed)
-        return Demand(self._nanos - (-streamed * worst.output_price // 1_000_000), self._tokens + streamed)
+        return Demand(self._nanos - (-streamed * worst.text_price // 1_000_000), self._tokens + streamed)
 
     def _base(self) -> tuple[int, int | None]:
         """Return tokens and cost without what has streamed since the provider told its usage."""
         usage, cost = known_so_far(self._entry, self._request, self._shared.estimates)
         streamed = self._entry.streamed.tokens
         tokens = tokens_of(usage or self._entry.usage) - streamed
-        if cost.status == usage_pb2.COST_STATUS_UNPRICED or self._worst.output_price is None:
+        if cost.status == usage_pb2.COST_STATUS_UNPRICED or self._worst.text_price is None:
             return tokens, None
-        return tokens, _dollars(cost) - (streamed * self._worst.output_price // 1_000_000)
+        return tokens, _dollars(cost) - (streamed * self._worst.text_price // 1_000_000)
 
 
 def _spent(entry: Entry) -> Demand:

@@ -6,11 +6,11 @@ costs a request, a tokenizer of our own milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from execution_platform.v1 import chat_pb2, content_pb2
 
-__all__ = ["most_prompt_tokens", "prompt_tokens"]
+__all__ = ["most_prompt_tokens", "prompt_media", "prompt_tokens"]
 
 _BYTES_A_TOKEN = 4
 
@@ -43,6 +43,13 @@ def most_prompt_tokens(request: chat_pb2.ChatRequest) -> int:
     around = _AROUND_A_PROMPT + _AROUND_A_MESSAGE * len(request.messages) + (_AROUND_TOOLS if request.tools else 0)
     images = sum(max(_MOST_TOKENS_A_MEDIUM, each // _FEWEST_BYTES_A_TOKEN_OF_MEDIA) for each in media)
     return -(-size // _FEWEST_BYTES_A_TOKEN) + images + around
+
+
+def prompt_media(request: chat_pb2.ChatRequest) -> Iterator[content_pb2.MediaBlock]:
+    """Yield the media of instructions, messages and results of tools."""
+    for content in (request.system, *(message.content for message in request.messages)):
+        for block in content:
+            yield from _media(block)
 
 
 def _sizes(request: chat_pb2.ChatRequest) -> tuple[int, list[int]]:

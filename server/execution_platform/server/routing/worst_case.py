@@ -6,15 +6,16 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, Protocol
+from functools import lru_cache, partial
+from typing import Final, NamedTuple, Protocol
 
+import msgspec
 from google.protobuf import duration_pb2
 
 from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.routing.capabilities import Facts
-from execution_platform.server.routing.prompt_size import most_prompt_tokens
-from execution_platform.v1 import chat_pb2, usage_pb2
+from execution_platform.server.routing.prompt_size import most_prompt_tokens, prompt_media
+from execution_platform.v1 import chat_pb2, content_pb2, usage_pb2
 
 __all__ = ["LONGEST_ANSWER", "PricesUsage", "WorstCase", "WorstCases"]
 
@@ -37,7 +38,17 @@ _REMEMBERED, _FRESH_SECONDS = 1_024, 60.0
 #: As what a prompt may be charged: as it is; where caching is asked for also as written to a cache, for longer or less.
 _PLAIN: Final = ((usage_pb2.USAGE_KIND_INPUT, 0),)
 _CACHED: Final = (*_PLAIN, (usage_pb2.USAGE_KIND_CACHE_WRITE, 0), (usage_pb2.USAGE_KIND_CACHE_WRITE, 3_600))
-_ANSWERS: Final = (usage_pb2.USAGE_KIND_OUTPUT, usage_pb2.USAGE_KIND_REASONING)
+
+_ANY: Final = content_pb2.MODALITY_UNSPECIFIED
+_MEDIA: Final = frozenset(
+    {
+        content_pb2.MODALITY_AUDIO,
+        content_pb2.MODALITY_IMAGE,
+        content_pb2.MODALITY_VIDEO,
+        content_pb2.MODALITY_DOCUMENT,
+    }
+)
+_WORDS: Final = {content_pb2.Modality.Name(each).removeprefix("MODALITY_").lower(): each for each in _MEDIA}
 
 
 class PricesUsage(Protocol):
@@ -57,7 +68,8 @@ class WorstCase:
         output_tokens: of the answer, at most.
         prompt_price: of a million tokens of the prompt, in 1e-9 US dollars; None: no price is known.
         output_price: of a million tokens of the answer; None: no price is known.
-        fee: for the request itself.
+        fee: for the request itself, and for calls of tools as far as it bounds them.
+        text_price: of a million tokens of the answer's text and thoughts, which stream; None: no price is known.
     """
 
     prompt_tokens: int
@@ -65,6 +77,7 @@ class WorstCase:
     prompt_price: int | None = None
     output_price: int | None = None
     fee: int = 0
+    text_price: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -81,6 +94,43 @@ class WorstCase:
         if self.prompt_price is None or self.output_price is None:
             return None
         return self.fee - (-(prompt * self.prompt_price + output * self.output_price) // _MILLION)
+
+
+class _Asked(NamedTuple):
+    """What the prices of an attempt depend on, besides its model.
+
+    Attributes:
+        tier: of service, in the request's word.
+        cached: the prompt may be written to a cache.
+        prompt: tokens of it.
+        shown: media that are in the prompt: all of them need a price.
+        guessed: media that may be in the prompt.
+        wanted: media that the answer was asked to have: all of them need a price.
+        possible: media that it may have beside them.
+    """
+
+    tier: str
+    cached: bool
+    prompt: int
+    shown: frozenset[content_pb2.Modality.ValueType]
+    guessed: frozenset[content_pb2.Modality.ValueType]
+    wanted: frozenset[content_pb2.Modality.ValueType]
+    possible: frozenset[content_pb2.Modality.ValueType]
+
+
+class _Worst(NamedTuple):
+    """The dearest prices: of a million tokens each, and of a request."""
+
+    prompt: int
+    answer: int
+    fee: int
+    text: int
+
+
+class _Bounds(msgspec.Struct):
+    """What bounds a tool that its provider runs."""
+
+    max_uses: int | None = None
 
 
 class WorstCases:
@@ -112,8 +162,11 @@ class WorstCases:
         """Return what an attempt may come to.
 
         The prompt is charged as dear as prompts of its length are, written to a cache or not; the answer is as long as
-        the request allows, as the model can, or as LONGEST_ANSWER where nobody knows. What tools cost that a provider
-        runs is not in it: how often it will run them nobody knows.
+        the request allows, as the model can, or as LONGEST_ANSWER where nobody knows. All tokens of either are charged
+        as the dearest of the media that it has or may have: where the request does not say what it wants, as any that
+        the model has a price for. A medium that is in the prompt or was asked for, and has no price, leaves the whole
+        without one. Tools that a provider runs are in it where their `max_uses` bounds them and they have a price, and
+        not otherwise, nor what they add to the prompt: nobody knows that.
 
         Args:
             provider: who is asked.
@@ -123,8 +176,23 @@ class WorstCases:
         prompt = most_prompt_tokens(request)
         output = self._longest(provider, model, request)
         self._forget_old_prices()
-        known = self._priced(provider, model, request.service_tier, _may_cache(request), max(prompt, _SHORT_PROMPT))
-        return WorstCase(prompt, output) if known is None else WorstCase(prompt, output, *known)
+        known = self._priced(provider, model, _asked(request, prompt))
+        if known is None:
+            return WorstCase(prompt, output)
+        fee = known.fee + sum(self._tool(provider, model, each) for each in request.tools if each.HasField("provider"))
+        return WorstCase(prompt, output, known.prompt, known.answer, fee, known.text)
+
+    def _tool(self, provider: str, model: str, tool: chat_pb2.Tool) -> int:
+        """Return what calls of a tool cost that a provider runs, as far as that is known."""
+        most = _most_uses(tool)
+        if most is None:
+            return 0
+        name = tool.provider.name or tool.provider.type
+        item = usage_pb2.UsageItem(
+            kind=usage_pb2.USAGE_KIND_SERVER_TOOL_CALL, unit=usage_pb2.USAGE_UNIT_CALL, tool=name, quantity=most
+        )
+        asked = self._cost(provider, model, "", item)
+        return 0 if asked is None else asked[0] - asked[1]
 
     def _longest(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> int:
         known = self._facts(provider, model).max_output_tokens
@@ -139,29 +207,51 @@ class WorstCases:
             self._priced.cache_clear()
             self._known, self._until = configuration, now + _FRESH_SECONDS
 
-    def _worst_prices(
-        self, provider: str, model: str, tier: str, cached: bool, prompt: int
-    ) -> tuple[int, int, int] | None:
-        """Return the dearest prices of a million tokens of prompt and answer, and the fee; None: not known."""
-        found: list[tuple[int, int, int]] = []
-        for word in {"", tier}:
-            for kind, ttl in _CACHED if cached else _PLAIN:
-                item = usage_pb2.UsageItem(kind=kind, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=prompt)
-                if ttl:
-                    item.cache_ttl.CopyFrom(duration_pb2.Duration(seconds=ttl))
-                asked = self._cost(provider, model, word, item)
-                if asked is None:
-                    continue
-                total, fee = asked
-                for answer in _ANSWERS:
-                    more = usage_pb2.UsageItem(kind=answer, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=_MILLION)
-                    whole = self._cost(provider, model, word, item, more)
-                    if whole is not None:
-                        found.append((-(-(total - fee) * _MILLION // prompt), whole[0] - total, fee))
-        if not found:
+    def _worst_prices(self, provider: str, model: str, asked: _Asked) -> _Worst | None:
+        """Return the dearest prices; None: not known of something that was asked for."""
+        found = [self._prices_of_tier(provider, model, word, asked) for word in {"", asked.tier}]
+        known = [each for each in found if each is not None]
+        return _Worst(*map(max, zip(*known, strict=True))) if known else None
+
+    def _prices_of_tier(self, provider: str, model: str, tier: str, asked: _Asked) -> _Worst | None:
+        prompts: list[int] = []
+        fee = 0
+        for (kind, ttl), medium in itertools.product(
+            _CACHED if asked.cached else _PLAIN, {_ANY} | asked.shown | asked.guessed
+        ):
+            item = _tokens(kind, asked.prompt, medium)
+            if ttl:
+                item.cache_ttl.CopyFrom(duration_pb2.Duration(seconds=ttl))
+            cost = self._cost(provider, model, tier, item)
+            if cost is not None:
+                fee = cost[1]
+                prompts.append(-(-(cost[0] - fee) * _MILLION // asked.prompt))
+            elif (kind, ttl) in _PLAIN and medium in {_ANY} | asked.shown:
+                return None
+        answer = partial(self._answer_price, provider, model, tier, asked.prompt)
+        texts = [answer(usage_pb2.USAGE_KIND_OUTPUT, _ANY), answer(usage_pb2.USAGE_KIND_REASONING, _ANY)]
+        wanted = [answer(usage_pb2.USAGE_KIND_OUTPUT, medium) for medium in asked.wanted]
+        possible = [answer(usage_pb2.USAGE_KIND_OUTPUT, medium) for medium in asked.possible]
+        needed = [price for price in (*texts, *wanted) if price is not None]
+        if len(needed) < len(texts) + len(wanted):
             return None
-        prompts, answers, fees = zip(*found, strict=True)
-        return max(prompts), max(answers), max(fees)
+        known = [price for price in possible if price is not None]
+        return _Worst(max(prompts), max(*needed, *known), fee, max(needed[: len(texts)]))
+
+    def _answer_price(
+        self,
+        provider: str,
+        model: str,
+        tier: str,
+        prompt: int,
+        kind: usage_pb2.UsageKind.ValueType,
+        medium: content_pb2.Modality.ValueType,
+    ) -> int | None:
+        """Return the price of a million tokens of an answer behind a prompt of so many; None: it is not known."""
+        asked = _tokens(usage_pb2.USAGE_KIND_INPUT, prompt, _ANY)
+        before = self._cost(provider, model, tier, asked)
+        whole = self._cost(provider, model, tier, asked, _tokens(kind, _MILLION, medium))
+        return None if before is None or whole is None else whole[0] - before[0]
 
     def _cost(self, provider: str, model: str, tier: str, *items: usage_pb2.UsageItem) -> tuple[int, int] | None:
         """Return what usage items cost, and what of that is for the request itself; None: no price is known."""
@@ -178,3 +268,53 @@ def _may_cache(request: chat_pb2.ChatRequest) -> bool:
         return True
     blocks = itertools.chain(request.system, *(message.content for message in request.messages))
     return any(each.HasField("cache_hint") for each in itertools.chain(request.tools, blocks))
+
+
+def _asked(request: chat_pb2.ChatRequest, prompt: int) -> _Asked:
+    """Return what a request says of what its prices depend on."""
+    shown = {_medium(each.mime_type) for each in prompt_media(request)}
+    wanted = _MEDIA.intersection(request.output_modalities) | _in_own_words(request)
+    if request.HasField("audio_output"):
+        wanted |= {content_pb2.MODALITY_AUDIO}
+    return _Asked(
+        request.service_tier,
+        _may_cache(request),
+        max(prompt, _SHORT_PROMPT),
+        frozenset(each for each in shown if each is not None),
+        _MEDIA if None in shown else frozenset(),
+        wanted,
+        # Models that make images do so unasked.
+        frozenset() if request.output_modalities else _MEDIA,
+    )
+
+
+def _in_own_words(request: chat_pb2.ChatRequest) -> frozenset[content_pb2.Modality.ValueType]:
+    """Return the media that a request may ask for in its provider's own words."""
+    said = [options.options_json.lower() for options in request.provider_options]
+    return frozenset(medium for word, medium in _WORDS.items() if any(f'"{word}"' in each for each in said))
+
+
+def _medium(mime_type: str) -> content_pb2.Modality.ValueType | None:
+    """Return what a media type is; None: it does not tell."""
+    kind = mime_type.partition("/")[0].lower()
+    if kind in {"application", "text"}:
+        return content_pb2.MODALITY_DOCUMENT
+    return _WORDS.get(kind)
+
+
+def _most_uses(tool: chat_pb2.Tool) -> int | None:
+    """Return how often a provider may run a tool; None: nobody says. What is merged last decides."""
+    for said in (tool.provider_options_json, tool.provider.config_json):
+        try:
+            most = msgspec.json.decode(said or "{}", type=_Bounds).max_uses
+        except msgspec.MsgspecError:
+            continue  # the provider will say what is wrong with it
+        if most is not None:
+            return max(0, most)
+    return None
+
+
+def _tokens(
+    kind: usage_pb2.UsageKind.ValueType, quantity: int, medium: content_pb2.Modality.ValueType
+) -> usage_pb2.UsageItem:
+    return usage_pb2.UsageItem(kind=kind, modality=medium, unit=usage_pb2.USAGE_UNIT_TOKEN, quantity=quantity)
