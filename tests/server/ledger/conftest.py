@@ -35,7 +35,9 @@ def database_log() -> io.StringIO:
 @pytest.fixture
 async def database(database_url: str, database_log: io.StringIO) -> AsyncIterator[Database]:
     """A database with all tables."""
-    one = Database(DatabaseAddress.parse(database_url), make_logger("info", "json", database_log), pause=0.05)
+    logger = make_logger("info", "json", database_log)
+    # A machine under load is slow, and no database of a test goes away by itself.
+    one = Database(DatabaseAddress.parse(database_url), logger, pause=0.05, patience=60.0)
     await one.start()
     yield one
     await one.aclose()

@@ -23,7 +23,7 @@ from execution_platform.v1 import cost_pb2
 
 
 def make(url: str) -> Database:
-    return Database(DatabaseAddress.parse(url), make_logger("info", "json", io.StringIO()), pause=0.05)
+    return Database(DatabaseAddress.parse(url), make_logger("info", "json", io.StringIO()), pause=0.05, patience=60.0)
 
 
 def differences(connection: Connection) -> list[object]:

@@ -34,9 +34,15 @@ ROUTE = ("scripted", "plain")
 
 
 class Switch(Protocol):
-    """Takes a database away, and gives it back."""
+    """Takes a database away, and gives it back.
+
+    Attributes:
+        url: its address.
+        patience: seconds after which it counts as away: few where nothing else tells, else many for slow machines.
+    """
 
     url: str
+    patience: float
 
     def off(self) -> None: ...
 
@@ -45,6 +51,8 @@ class Switch(Protocol):
 
 class LockedFile:
     """A SQLite file that another process holds in a transaction that does not end."""
+
+    patience = 0.5
 
     def __init__(self, path: Path) -> None:
         self.url = f"sqlite:///{path}"
@@ -64,6 +72,8 @@ class LockedFile:
 
 class StoppedServer:
     """A PostgreSQL server that is really stopped."""
+
+    patience = 60.0
 
     def __init__(self, server: RealPostgres) -> None:
         self._server = server
@@ -127,7 +137,7 @@ class Served:
         self.log = io.StringIO()
         self.watcher = Watcher()
         logger = make_logger("info", "json", self.log)
-        self.database = Database(DatabaseAddress.parse(switch.url), logger, pause=0.05, patience=0.5)
+        self.database = Database(DatabaseAddress.parse(switch.url), logger, pause=0.05, patience=switch.patience)
         self.spool = Spool(folder)
         self.ledger = SqlLedger(self.database, self.spool, logger, outage=mode, observers=[self.watcher])
 
