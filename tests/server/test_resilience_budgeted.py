@@ -258,3 +258,17 @@ def test_prompts_are_not_underrated() -> None:
     assert 500 <= plain.prompt_tokens <= 550
     tools = [chat_pb2.Tool(function=chat_pb2.FunctionTool(name="f"))]
     assert worst.of("a", "m", chat_pb2.ChatRequest(messages=[message], tools=tools)).prompt_tokens > 1000
+
+
+async def test_text_of_a_model_that_makes_images_streams_at_the_price_of_text() -> None:
+    """What is held is the price of images; text that streams is known to cost less, and is not taken for them."""
+    prices = [{"provider": "a", "model": "m", "input": "0", "output": "1", "output_image": "30"}]
+    configuration = PlatformConfiguration.model_validate({"prices": prices})
+    # Held: 100 tokens at 30,000 nanos. The answer has 500 tokens of text, at 1,000.
+    ledger = MemoryLedger(nanos=3_000_000)
+    steps: list[Step] = [[begin()], *[words(50)] * 10, [stop(), finish()]]
+    one = trial(ledger, *steps, most=100, configuration=configuration)
+    spoken = await told_by(one.budgeted)
+    assert ledger.asked[0] == Demand(3_000_000, 116)
+    assert kinds(spoken)[-1] == ["block_stopped", "finished"]
+    assert one.entry.finish_reason == chat_pb2.FINISH_REASON_STOP

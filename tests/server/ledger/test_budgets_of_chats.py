@@ -251,6 +251,28 @@ async def test_model_without_a_price_is_refused_by_a_budget_of_money(
     assert error_info(error).reason == "BUDGET_EXCEEDED"
 
 
+@pytest.mark.parametrize(("dollars", "asked"), [("0.02", 0), ("0.04", 1)])
+async def test_answer_that_may_be_an_image_needs_room_for_one(
+    serve: Serve, database: Database, database_url: str, dollars: str, asked: int
+) -> None:
+    """An image costs thirty times its text: a budget with room for text alone refuses it, one with room counts it."""
+    item = {"modality": "MODALITY_IMAGE", "unit": "USAGE_UNIT_TOKEN", "quantity": "1000", "kind": "USAGE_KIND_OUTPUT"}
+    image: Script = [{"text": "a"}, {"finish": {"reason": "STOP", "usage": {"items": [item]}}}]
+    provider = ScriptedAdapter(image)
+    configuration = platform(fallback=[])
+    configuration["models"] = {}
+    prices = {"input": "1", "output": "1", "output_image": "30"}
+    configuration["prices"] = [{"provider": "a", "model": "echo", **prices}]
+    async with serve(with_ledger(database_url), specs(provider, []), configuration) as served:
+        # Text would cost 0.001 dollars, the image 0.03.
+        await make_budget(served, database, dollars)
+        ending = await ending_of(served.chat.Chat(most(1_000)))
+        assert (ending, provider.calls) == ("finished" if asked else "BUDGET_EXCEEDED", asked)
+        assert await spent(database) == (asked * 30_000_000, asked * 1_000)
+        assert await held(database) == {}
+        assert await untruths(database) == []
+
+
 async def test_failed_attempt_makes_room_for_the_next(serve: Serve, database: Database, database_url: str) -> None:
     """A budget with room for one worst case serves a retry and a fallback, one after the other."""
     configuration = platform(retries={"most": 1, "most_before_fallback": 1, "first_wait": "1ms"})
