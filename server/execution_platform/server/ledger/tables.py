@@ -64,7 +64,6 @@ usage_records = Table(
     Column("data", LargeBinary, nullable=False),
     Index("ix_usage_records_request_id", "request_id"),
     Index("ix_usage_records_corrects", "corrects"),
-    Index("ix_usage_records_started_at_id", "started_at", "id"),
 )
 
 #: One row for each attempt of a record and currency: what sums are made of. A correction's hold differences.

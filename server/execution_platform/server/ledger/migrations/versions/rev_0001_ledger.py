@@ -91,7 +91,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_usage_records_corrects", "usage_records", ["corrects"], unique=False)
     op.create_index("ix_usage_records_request_id", "usage_records", ["request_id"], unique=False)
-    op.create_index("ix_usage_records_started_at_id", "usage_records", ["started_at", "id"], unique=False)
     op.create_table(
         "alert_deliveries",
         sa.Column("alert_id", sa.String(length=32), nullable=False),
