@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -30,6 +30,9 @@ _FEE: Final = "request"
 
 #: Prompts up to so many tokens have the same prices everywhere; above, tiers may begin.
 _SHORT_PROMPT: Final = 16_384
+
+#: Tokens up to a multiple of which longer ones count, so that prices of prompts of about a length are looked up once.
+_STEP: Final = 4_096
 
 #: Models and tiers of which worst prices are remembered, and seconds for which. Callers may name any model, and some
 #: prices depend on the time.
@@ -228,7 +231,7 @@ class WorstCases:
                 prompts.append(-(-(cost[0] - fee) * _MILLION // asked.prompt))
             elif (kind, ttl) in _PLAIN and medium in {_ANY} | asked.shown:
                 return None
-        answer = partial(self._answer_price, provider, model, tier, asked.prompt)
+        answer = self._answer_prices(provider, model, tier, asked.prompt)
         texts = [answer(usage_pb2.USAGE_KIND_OUTPUT, _ANY), answer(usage_pb2.USAGE_KIND_REASONING, _ANY)]
         wanted = [answer(usage_pb2.USAGE_KIND_OUTPUT, medium) for medium in asked.wanted]
         possible = [answer(usage_pb2.USAGE_KIND_OUTPUT, medium) for medium in asked.possible]
@@ -238,20 +241,18 @@ class WorstCases:
         known = [price for price in possible if price is not None]
         return _Worst(max(prompts), max(*needed, *known), fee, max(needed[: len(texts)]))
 
-    def _answer_price(
-        self,
-        provider: str,
-        model: str,
-        tier: str,
-        prompt: int,
-        kind: usage_pb2.UsageKind.ValueType,
-        medium: content_pb2.Modality.ValueType,
-    ) -> int | None:
-        """Return the price of a million tokens of an answer behind a prompt of so many; None: it is not known."""
+    def _answer_prices(
+        self, provider: str, model: str, tier: str, prompt: int
+    ) -> Callable[[usage_pb2.UsageKind.ValueType, content_pb2.Modality.ValueType], int | None]:
+        """Return what tells the price of a million tokens of an answer behind a prompt of so many; None: not known."""
         asked = _tokens(usage_pb2.USAGE_KIND_INPUT, prompt, _ANY)
         before = self._cost(provider, model, tier, asked)
-        whole = self._cost(provider, model, tier, asked, _tokens(kind, _MILLION, medium))
-        return None if before is None or whole is None else whole[0] - before[0]
+
+        def price(kind: usage_pb2.UsageKind.ValueType, medium: content_pb2.Modality.ValueType) -> int | None:
+            whole = self._cost(provider, model, tier, asked, _tokens(kind, _MILLION, medium))
+            return None if before is None or whole is None else whole[0] - before[0]
+
+        return price
 
     def _cost(self, provider: str, model: str, tier: str, *items: usage_pb2.UsageItem) -> tuple[int, int] | None:
         """Return what usage items cost, and what of that is for the request itself; None: no price is known."""
@@ -279,7 +280,7 @@ def _asked(request: chat_pb2.ChatRequest, prompt: int) -> _Asked:
     return _Asked(
         request.service_tier,
         _may_cache(request),
-        max(prompt, _SHORT_PROMPT),
+        max(-(-prompt // _STEP) * _STEP, _SHORT_PROMPT),
         frozenset(each for each in shown if each is not None),
         _MEDIA if None in shown else frozenset(),
         wanted,
@@ -290,6 +291,8 @@ def _asked(request: chat_pb2.ChatRequest, prompt: int) -> _Asked:
 
 def _in_own_words(request: chat_pb2.ChatRequest) -> frozenset[content_pb2.Modality.ValueType]:
     """Return the media that a request may ask for in its provider's own words."""
+    if not request.provider_options:
+        return frozenset()
     said = [options.options_json.lower() for options in request.provider_options]
     return frozenset(medium for word, medium in _WORDS.items() if any(f'"{word}"' in each for each in said))
 
