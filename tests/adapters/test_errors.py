@@ -25,6 +25,7 @@ def test_every_reason_of_providers_has_an_error() -> None:
         "UNSPECIFIED", "REQUEST_ID_REUSED", "REQUEST_IN_PROGRESS", "PROVIDER_NOT_FOUND", "DRAINING",
         "SERVER_OVERLOADED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "PERSONA_NOT_FOUND",
             "CAPABILITY_MISSING", "NOT_ALLOWED", "CIRCUIT_OPEN", "NO_HEALTHY_ROUTE", "RATE_LIMITED",
+        "BUDGET_EXCEEDED", "LEDGER_OFF", "LEDGER_UNAVAILABLE", "ETAG_MISMATCH", "ALREADY_EXISTS",
     }  # fmt: skip
     names = {name.removeprefix("ERROR_REASON_") for name in error_pb2.ErrorReason.keys()}  # noqa: SIM118  # not a dict
     adapters = {error_pb2.ErrorReason.Name(kind.reason).removeprefix("ERROR_REASON_") for kind in CLASSES}
