@@ -16,10 +16,8 @@ PLAN = Plan(lease_seconds=20)
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_one_budget_holds_for_four_servers(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """No more is spent than the limit and a piece a stream; who is refused reached nobody; nothing is lost or left.
-
-    A third of the chats is cancelled, a third is answered far longer than it asked for, and one server is killed.
-    """
+    """No more is spent than the limit and a piece a stream; who is refused reached nobody; nothing is lost or left."""
+    # A third of the chats is cancelled, a third is answered far longer than it asked for, and one server is killed.
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     if database == "postgresql":
         server: RealPostgres = request.getfixturevalue("postgres")
