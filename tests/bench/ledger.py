@@ -22,11 +22,11 @@ from tests.bench.ledger_rows import DAYS, START, fill_postgres, fill_sqlite
 from tests.e2e.processes import ROOT
 from tests.real_postgres import real_postgres
 
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.exports import export, file_of
-from execution_platform.server.ledger.filters import Selection
-from execution_platform.server.ledger.summaries import plan_of, summarize
+from execution_platform.server.ledger.reading.exports import export, file_of
+from execution_platform.server.ledger.reading.filters import Selection
+from execution_platform.server.ledger.reading.summaries import plan_of, summarize
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from execution_platform.server.ledger.entries import entries_of, labels_of, record_row
-from execution_platform.server.ledger.tables import usage_entries, usage_labels, usage_records
+from execution_platform.server.ledger.store.tables import usage_entries, usage_labels, usage_records
+from execution_platform.server.ledger.writing.entries import entries_of, labels_of, record_row
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, usage_pb2
 
 __all__ = ["DAYS", "START", "fill_postgres", "fill_sqlite"]

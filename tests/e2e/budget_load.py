@@ -28,9 +28,9 @@ from tests.e2e.caller import chat
 from tests.e2e.processes import PATIENCE, Server, serving
 from tests.server.ledger.chats import untrue_windows
 
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.tables import (
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import (
     budget_leases,
     budget_windows,
     open_chats,

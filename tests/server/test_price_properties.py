@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution_platform.server.config.personas import PlatformConfiguration
-from execution_platform.server.ledger import repricing
+from execution_platform.server.ledger.pricing import repricing
 from execution_platform.server.routing import declared, listed, price_sheet, prices, rates
 from execution_platform.server.routing.prices import Prices
 from execution_platform.server.routing.rates import Rate

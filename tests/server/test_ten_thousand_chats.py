@@ -24,7 +24,7 @@ from tests.server.ledger.chats import untrue_windows
 from execution_platform.adapters import compatible, scripted
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
 from execution_platform.adapters.spi import Call, Events
-from execution_platform.server.ledger.tables import budget_leases, open_chats
+from execution_platform.server.ledger.store.tables import budget_leases, open_chats
 from execution_platform.v1 import catalog_pb2, chat_pb2, cost_pb2
 
 CHATS = 10_000

@@ -13,15 +13,15 @@ from execution_platform.server.config.settings import Settings
 from execution_platform.server.config.source import PlatformSource
 from execution_platform.server.ledger.alerts.desk import AlertDesk
 from execution_platform.server.ledger.alerts.observer import Observer
-from execution_platform.server.ledger.behind_prices import BehindPrices
 from execution_platform.server.ledger.books import Books
-from execution_platform.server.ledger.configured import ConfiguredBudgets, persona_of
+from execution_platform.server.ledger.budgets.configured import ConfiguredBudgets, persona_of
 from execution_platform.server.ledger.forecasts.choice import can_smooth
 from execution_platform.server.ledger.forecasts.forecaster import Forecaster
 from execution_platform.server.ledger.ledger import Ledger
+from execution_platform.server.ledger.pricing.behind_prices import BehindPrices
+from execution_platform.server.ledger.pricing.repricing import Repricing
 from execution_platform.server.ledger.reports.mail import DailyMail
 from execution_platform.server.ledger.reports.reporter import Reporter
-from execution_platform.server.ledger.repricing import Repricing
 from execution_platform.server.limits.limits import Limits
 from execution_platform.server.metrics import Metrics
 from execution_platform.server.resilience.budgeted import Budgeting

@@ -15,8 +15,8 @@ from execution_platform.adapters.registry import Registry
 from execution_platform.server.config.load import ConfigurationError, load
 
 if TYPE_CHECKING:
-    from execution_platform.server.ledger.address import DatabaseAddress
-    from execution_platform.server.ledger.engines import SqlEngine
+    from execution_platform.server.ledger.store.address import DatabaseAddress
+    from execution_platform.server.ledger.store.engines import SqlEngine
 
 __all__ = ["database_group"]
 
@@ -67,7 +67,7 @@ def status(*, env_file: EnvFileOption = None) -> None:
     Ends with 0 if that is the newest, with 1 if there is something to upgrade, with 2 if the database cannot be asked.
     """
     # Imported late: whoever chats needs no SQL.
-    from execution_platform.server.ledger.migrate import revision_of, revisions  # noqa: PLC0415 - see above
+    from execution_platform.server.ledger.store.migrate import revision_of, revisions  # noqa: PLC0415 - see above
 
     def look(address: DatabaseAddress, engine: SqlEngine) -> Awaitable[str]:
         if address.dialect == "sqlite" and not address.path.exists():
@@ -91,7 +91,7 @@ def upgrade(
     env_file: EnvFileOption = None,
 ) -> None:
     """Bring the tables up to date."""
-    from execution_platform.server.ledger import migrate  # noqa: PLC0415 - see above
+    from execution_platform.server.ledger.store import migrate  # noqa: PLC0415 - see above
 
     wanted = revision or migrate.HEAD
     _check(wanted, [name for name, _ in migrate.revisions()])
@@ -108,7 +108,7 @@ def downgrade(
     env_file: EnvFileOption = None,
 ) -> None:
     """Bring the tables back."""
-    from execution_platform.server.ledger import migrate  # noqa: PLC0415 - see above
+    from execution_platform.server.ledger.store import migrate  # noqa: PLC0415 - see above
 
     _check(revision, ["base", *(name for name, _ in migrate.revisions())])
     if not yes:
@@ -132,10 +132,10 @@ def _with_database(
     env_file: Path | None, work: Callable[[DatabaseAddress, SqlEngine], Awaitable[T]]
 ) -> tuple[DatabaseAddress, T]:
     """Do something with the configured database. Ends the command where that cannot be."""
-    from execution_platform.server.ledger.address import DatabaseAddress  # noqa: PLC0415 - see above
-    from execution_platform.server.ledger.database import reason_of  # noqa: PLC0415 - see above
-    from execution_platform.server.ledger.engines import Fault, make_engine  # noqa: PLC0415 - see above
-    from execution_platform.server.ledger.migrate import SchemaTooNewError  # noqa: PLC0415 - see above
+    from execution_platform.server.ledger.store.address import DatabaseAddress  # noqa: PLC0415 - see above
+    from execution_platform.server.ledger.store.database import reason_of  # noqa: PLC0415 - see above
+    from execution_platform.server.ledger.store.engines import Fault, make_engine  # noqa: PLC0415 - see above
+    from execution_platform.server.ledger.store.migrate import SchemaTooNewError  # noqa: PLC0415 - see above
 
     async def run(address: DatabaseAddress) -> T:
         engine = make_engine(address, _PATIENCE)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, func, insert, select
 
-from execution_platform.server.ledger.budget_set import lock_alone, raise_version
+from execution_platform.server.ledger.budgets.budget_set import lock_alone, raise_version
+from execution_platform.server.ledger.budgets.matching import Budgets
 from execution_platform.server.ledger.facts import Facts, mint_id
-from execution_platform.server.ledger.matching import Budgets
-from execution_platform.server.ledger.statements import sum_of_scope
-from execution_platform.server.ledger.tables import budget_leases, budget_windows, budgets
+from execution_platform.server.ledger.store.statements import sum_of_scope
+from execution_platform.server.ledger.store.tables import budget_leases, budget_windows, budgets
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, usage_pb2
 
 #: A US dollar in nanos.

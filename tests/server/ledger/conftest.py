@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tests.real_postgres import RealPostgres
 
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.spool import Spool
-from execution_platform.server.ledger.sql_ledger import SqlLedger
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.writing.spool import Spool
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.server.telemetry import make_logger
 
 

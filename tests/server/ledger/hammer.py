@@ -18,11 +18,11 @@ import uvloop
 from tests.server.ledger.chats import facts, record
 
 from execution_platform.server.errors import BudgetExceededError
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import Demand
-from execution_platform.server.ledger.spool import Spool
-from execution_platform.server.ledger.sql_ledger import SqlLedger
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.writing.spool import Spool
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert
 
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.entries import correction_entries, entries_of, labels_of, record_row
-from execution_platform.server.ledger.tables import usage_entries, usage_labels, usage_records
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import usage_entries, usage_labels, usage_records
+from execution_platform.server.ledger.writing.entries import correction_entries, entries_of, labels_of, record_row
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, usage_pb2
 
 #: 2026-01-01T00:00:00Z, in microseconds since the epoch.

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select
 from tests.server.conftest import ONE_ATTEMPT, Served
 from tests.server.ledger.chats import put_budget, untrue_windows
 
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.tables import budget_leases, budget_windows, open_chats, usage_records
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import budget_leases, budget_windows, open_chats, usage_records
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, usage_pb2
 
 #: A dollar for a thousand tokens of prompt, two for a thousand of an answer: 1,000,000 and 2,000,000 nanos a token.

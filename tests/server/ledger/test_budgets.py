@@ -18,13 +18,13 @@ from tests.server.ledger.conftest import MakeLedger
 
 from execution_platform.adapters.errors import InvalidRequestError, NotFoundError
 from execution_platform.server.errors import AlreadyExistsError, BudgetExceededError, EtagMismatchError
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.configured import put_configured
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.budgets.configured import put_configured
 from execution_platform.server.ledger.facts import Demand, Facts
 from execution_platform.server.ledger.ledger import Lease
-from execution_platform.server.ledger.sql_ledger import SqlLedger
-from execution_platform.server.ledger.tables import budget_leases, budget_windows, open_chats, usage_records
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import budget_leases, budget_windows, open_chats, usage_records
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.server.services.costs.budgets import LedgerBudgets
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import common_pb2, cost_pb2

@@ -37,7 +37,7 @@ from tests.server.test_limits_of_chats import quota_of
 from tests.server.test_resilience_of_a_server import spec
 
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import chat_pb2, usage_pb2
 
 #: A hundred pieces of 25 tokens each.

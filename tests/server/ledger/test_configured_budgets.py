@@ -13,12 +13,12 @@ from tests.server.ledger.chats import DOLLAR, facts, money, record, untrue_windo
 from tests.server.ledger.served import with_ledger
 
 from execution_platform.server.config.personas import PlatformConfiguration
-from execution_platform.server.ledger.budget_set import version_of
-from execution_platform.server.ledger.budgets import create_budget, statuses_of, stored_budgets
-from execution_platform.server.ledger.configured import Changes, budgets_of, persona_of, put_configured
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.budgets.budget_set import version_of
+from execution_platform.server.ledger.budgets.changes import create_budget, statuses_of, stored_budgets
+from execution_platform.server.ledger.budgets.configured import Changes, budgets_of, persona_of, put_configured
 from execution_platform.server.ledger.facts import Demand
-from execution_platform.server.ledger.sql_ledger import SqlLedger
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.v1 import cost_pb2
 
 #: 2026-11-18T12:00:00Z, in the middle of a day and a month.

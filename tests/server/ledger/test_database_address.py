@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from execution_platform.server.config.load import ConfigurationError, load
-from execution_platform.server.ledger.address import DatabaseAddress, state_folder
+from execution_platform.server.ledger.store.address import DatabaseAddress, state_folder
 
 
 def test_addresses_of_files() -> None:

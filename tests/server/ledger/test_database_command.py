@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.e2e.processes import environment
 
-from execution_platform.server.ledger.migrate import HEAD
+from execution_platform.server.ledger.store.migrate import HEAD
 
 
 def ep(folder: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:

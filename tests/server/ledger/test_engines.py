@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import Connection, text
 
 from execution_platform.server.errors import LedgerUnavailableError
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.engines import Fault, make_engine
-from execution_platform.server.ledger.migrate import probe, upgrade
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.engines import Fault, make_engine
+from execution_platform.server.ledger.store.migrate import probe, upgrade
 from execution_platform.server.telemetry import make_logger
 
 

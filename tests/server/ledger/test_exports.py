@@ -21,12 +21,18 @@ from tests.server.ledger.made_up import BEGIN, DAY, Try, Work, fill, id_of, mome
 
 from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.server.errors import LedgerUnavailableError, ServerOverloadedError
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.export_files import MOST_PIECE, CsvFile, ExportFile, JsonLinesFile, ParquetFile
-from execution_platform.server.ledger.export_rows import COLUMNS
-from execution_platform.server.ledger.exports import export, file_of
-from execution_platform.server.ledger.filters import Selection
-from execution_platform.server.ledger.summaries import plan_of, summarize
+from execution_platform.server.ledger.reading.export_files import (
+    MOST_PIECE,
+    CsvFile,
+    ExportFile,
+    JsonLinesFile,
+    ParquetFile,
+)
+from execution_platform.server.ledger.reading.export_rows import COLUMNS
+from execution_platform.server.ledger.reading.exports import export, file_of
+from execution_platform.server.ledger.reading.filters import Selection
+from execution_platform.server.ledger.reading.summaries import plan_of, summarize
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 
@@ -239,7 +245,7 @@ def test_parquet_says_what_it_lacks() -> None:
     """Without pyarrow Parquet is refused with the package that is missing, and the others are written."""
     program = (
         "import sys; sys.modules['pyarrow'] = None\n"
-        "from execution_platform.server.ledger.exports import file_of\n"
+        "from execution_platform.server.ledger.reading.exports import file_of\n"
         "file_of(1); file_of(3)\n"
         "try: file_of(2)\n"
         "except Exception as error: print(type(error).__name__, error.field, error)\n"

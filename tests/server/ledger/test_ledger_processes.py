@@ -16,9 +16,9 @@ from tests.server.ledger.chats import money, put_budget, untrue_windows
 from tests.server.ledger.conftest import MakeLedger
 from tests.server.ledger.hammer import WORST
 
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.reaper import Reaper
-from execution_platform.server.ledger.tables import budget_windows, open_chats, usage_records
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import budget_windows, open_chats, usage_records
+from execution_platform.server.ledger.writing.reaper import Reaper
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 

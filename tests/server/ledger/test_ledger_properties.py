@@ -15,12 +15,12 @@ from tests.server.ledger.chats import facts, money, put_budget, record, untrue_w
 from tests.server.ledger.conftest import MakeLedger
 
 from execution_platform.server.errors import BudgetExceededError
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import Demand, mint_id
 from execution_platform.server.ledger.ledger import Lease
-from execution_platform.server.ledger.reaper import Reaper
-from execution_platform.server.ledger.sql_ledger import SqlLedger
-from execution_platform.server.ledger.tables import budget_windows, budgets
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import budget_windows, budgets
+from execution_platform.server.ledger.writing.reaper import Reaper
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from execution_platform.server.ledger.budgets.matching import Budgets
 from execution_platform.server.ledger.facts import Facts
-from execution_platform.server.ledger.matching import Budgets
 from execution_platform.v1 import common_pb2, cost_pb2
 
 NAMES = st.sampled_from(["", "a", "b"])

@@ -13,11 +13,11 @@ from tests.server.ledger.chats import DOLLAR, facts, money, put_budget, record
 from tests.server.ledger.conftest import MakeLedger
 
 from execution_platform.server.config.load import ConfigurationError
-from execution_platform.server.ledger import migrate
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import Demand
-from execution_platform.server.ledger.tables import METADATA, alert_deliveries, alerts, state
+from execution_platform.server.ledger.store import migrate
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import METADATA, alert_deliveries, alerts, state
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 

@@ -19,14 +19,14 @@ from tests.server.conftest import until
 from tests.server.ledger.chats import DOLLAR, facts, money, put_budget, record, untrue_windows
 
 from execution_platform.server.errors import LedgerUnavailableError
-from execution_platform.server.ledger.address import DatabaseAddress
 from execution_platform.server.ledger.alerts.observer import Outage, Seen
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import Demand, Facts
-from execution_platform.server.ledger.reaper import Reaper
-from execution_platform.server.ledger.spool import Spool
-from execution_platform.server.ledger.sql_ledger import OutageMode, SqlLedger
-from execution_platform.server.ledger.tables import budget_windows, open_chats, usage_records
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import budget_windows, open_chats, usage_records
+from execution_platform.server.ledger.writing.reaper import Reaper
+from execution_platform.server.ledger.writing.spool import Spool
+from execution_platform.server.ledger.writing.sql_ledger import OutageMode, SqlLedger
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 

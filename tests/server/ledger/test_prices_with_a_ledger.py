@@ -10,8 +10,8 @@ import pytest
 from tests.server.conftest import ONE_ATTEMPT, Serve, chat_request, error_info, events_of
 from tests.server.ledger.served import PRICES, make_budget, records, untruths, with_ledger
 
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import Facts
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.resilience.accounted import known_so_far
 from execution_platform.server.resilience.journal import Journal
 from execution_platform.server.routing.plan import Leg

@@ -15,7 +15,7 @@ from tests.server.conftest import Serve, Served, error_info
 from tests.server.ledger.served import PRICED, make_budget, records, spent, untruths, with_ledger
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.services.costs.usage_checks import check_recorded
 from execution_platform.v1 import common_pb2, cost_pb2, cost_pb2_grpc, usage_pb2
 

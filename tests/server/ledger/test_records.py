@@ -9,9 +9,9 @@ import pytest
 from tests.server.ledger.made_up import BEGIN, DAY, Try, Work, fill, id_of
 
 from execution_platform.adapters.errors import InvalidRequestError, NotFoundError
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.filters import Selection
-from execution_platform.server.ledger.records import Place, get_record, page_of
+from execution_platform.server.ledger.reading.filters import Selection
+from execution_platform.server.ledger.reading.records import Place, get_record, page_of
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import cost_pb2, usage_pb2
 
 

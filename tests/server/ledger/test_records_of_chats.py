@@ -18,7 +18,7 @@ from tests.server.test_resilience_of_a_server import QUICK, spec
 
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
 from execution_platform.adapters.spi import Call, Events, ProviderSpec
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import chat_pb2, cost_pb2, error_pb2, usage_pb2
 
 Script: TypeAlias = Sequence[Mapping[str, Any]]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from tests.server.ledger.chats import DOLLAR, money
 
+from execution_platform.server.ledger.budgets.matching import BudgetTerms
+from execution_platform.server.ledger.budgets.refusals import refusal_of, unpriced_refusal_of
+from execution_platform.server.ledger.budgets.windowed import OpenWindow
 from execution_platform.server.ledger.facts import Demand
-from execution_platform.server.ledger.matching import BudgetTerms
-from execution_platform.server.ledger.refusals import refusal_of, unpriced_refusal_of
-from execution_platform.server.ledger.windowed import OpenWindow
 from execution_platform.v1 import cost_pb2
 
 #: 2026-11-21T12:00:00Z, in the middle of a day.

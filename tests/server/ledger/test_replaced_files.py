@@ -17,12 +17,12 @@ from tests.server.conftest import until
 from tests.server.ledger.chats import DOLLAR, facts, money, put_budget, record
 
 from execution_platform.server.errors import LedgerUnavailableError
-from execution_platform.server.ledger.address import DatabaseAddress
-from execution_platform.server.ledger.budget_set import load_budgets
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.spool import Spool
-from execution_platform.server.ledger.sql_ledger import SqlLedger
-from execution_platform.server.ledger.tables import usage_records
+from execution_platform.server.ledger.budgets.budget_set import load_budgets
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import usage_records
+from execution_platform.server.ledger.writing.spool import Spool
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import cost_pb2
 

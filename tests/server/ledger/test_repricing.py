@@ -17,14 +17,14 @@ from tests.server.ledger.chats import DOLLAR, facts, money, put_budget, record, 
 
 from execution_platform.server.chat.accounts import sum_up
 from execution_platform.server.config.personas import PlatformConfiguration
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import Facts
-from execution_platform.server.ledger.filters import Selection
-from execution_platform.server.ledger.posting import Posting
-from execution_platform.server.ledger.records import get_record
-from execution_platform.server.ledger.repricing import Repriced, Repricing
-from execution_platform.server.ledger.sql_ledger import SqlLedger
-from execution_platform.server.ledger.tables import budget_windows, usage_entries, usage_records
+from execution_platform.server.ledger.pricing.repricing import Repriced, Repricing
+from execution_platform.server.ledger.reading.filters import Selection
+from execution_platform.server.ledger.reading.records import get_record
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import budget_windows, usage_entries, usage_records
+from execution_platform.server.ledger.writing.posting import Posting
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.server.routing.prices import Prices
 from execution_platform.v1 import chat_pb2, cost_pb2, usage_pb2
 

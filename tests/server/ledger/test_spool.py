@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from tests.server.ledger.chats import facts, record
 
-from execution_platform.server.ledger.spool import Spool, Spooled
+from execution_platform.server.ledger.writing.spool import Spool, Spooled
 from execution_platform.v1 import cost_pb2
 
 #: Appends a record, says so, and waits to be killed.
 WRITER = """
 import sys, time
 from pathlib import Path
-from execution_platform.server.ledger.spool import Spool
+from execution_platform.server.ledger.writing.spool import Spool
 from execution_platform.v1 import cost_pb2
 Spool(Path(sys.argv[1])).append([cost_pb2.UsageRecord(id="of the dead")])
 print("written", flush=True)
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_whole_lines() -> None:
     code = """
 import resource, signal, sys, tempfile
 from pathlib import Path
-from execution_platform.server.ledger.spool import Spool
+from execution_platform.server.ledger.writing.spool import Spool
 from execution_platform.v1 import cost_pb2
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(tempfile.mkdtemp())

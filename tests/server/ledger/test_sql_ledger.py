@@ -11,10 +11,9 @@ from sqlalchemy import Connection, Table, func, select
 from tests.server.ledger.chats import DOLLAR, facts, money, put_budget, record, untrue_windows
 
 from execution_platform.server.errors import BudgetExceededError
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import Demand, Facts
-from execution_platform.server.ledger.sql_ledger import SqlLedger
-from execution_platform.server.ledger.tables import (
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import (
     budget_leases,
     budget_windows,
     open_chats,
@@ -22,6 +21,7 @@ from execution_platform.server.ledger.tables import (
     usage_labels,
     usage_records,
 )
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
 from execution_platform.v1 import cost_pb2
 
 ROUTE = ("scripted", "plain")

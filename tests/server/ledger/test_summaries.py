@@ -29,8 +29,8 @@ from tests.server.ledger.made_up import (
 )
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.summaries import plan_of, summarize
+from execution_platform.server.ledger.reading.summaries import plan_of, summarize
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import cost_pb2, usage_pb2
 
 #: Each example has a tenant and ids of its own: all of a test share a database.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution_platform.server.ledger.windows import Calendar, UnknownTimeZoneError, time_zone, window_of
+from execution_platform.server.ledger.budgets.windows import Calendar, UnknownTimeZoneError, time_zone, window_of
 from execution_platform.v1 import cost_pb2
 
 MINUTE, HOUR, DAY, WEEK, MONTH = (

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 from execution_platform.server.config.settings import Settings
-from execution_platform.server.ledger.address import DatabaseAddress, state_folder
 from execution_platform.server.ledger.alerts.observer import Observer
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.spool import Spool
-from execution_platform.server.ledger.sql_ledger import SqlLedger
-from execution_platform.server.ledger.writer import Count
+from execution_platform.server.ledger.store.address import DatabaseAddress, state_folder
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.writing.spool import Spool
+from execution_platform.server.ledger.writing.sql_ledger import SqlLedger
+from execution_platform.server.ledger.writing.writer import Count
 from execution_platform.server.telemetry import Logger
 
 __all__ = ["Background", "Books"]

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, select
 from tests.server.ledger.alerts.things import DAY, HOUR, SECOND, Clock, Log, alert, outbox_of, queue
 
 from execution_platform.server.config.alerts import AlertSettings
-from execution_platform.server.ledger.address import DatabaseAddress
 from execution_platform.server.ledger.alerts.delivery import Delivery, wait_after
 from execution_platform.server.ledger.alerts.sending import SendingError
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.tables import alert_deliveries
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import alert_deliveries
 from execution_platform.v1 import cost_pb2
 
 WORD = "made-up-0123456789"

@@ -14,9 +14,9 @@ from tests.server.ledger.alerts.things import SECOND, Clock, Log, alert, outbox_
 from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.errors import ServerOverloadedError
-from execution_platform.server.ledger.address import DatabaseAddress
 from execution_platform.server.ledger.alerts.feed import OVERLAP_SECONDS, Feed
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.address import DatabaseAddress
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.services.costs.alerts import WatchedAlerts
 from execution_platform.v1 import cost_pb2
 

@@ -15,7 +15,7 @@ from tests.server.ledger.alerts.things import SECOND, Clock, Log, alert, outbox_
 from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.ledger.alerts.delivery import Delivery
 from execution_platform.server.ledger.alerts.sending import AppriseSender
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 
 ROOT = Path(__file__).parents[4]
 
@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[4]
 PROCESS = """
 import asyncio, sys
 from execution_platform.server.config.alerts import AlertSettings
-from execution_platform.server.ledger.address import DatabaseAddress
+from execution_platform.server.ledger.store.address import DatabaseAddress
 from execution_platform.server.ledger.alerts.delivery import Delivery
 from execution_platform.server.ledger.alerts.sending import AppriseSender
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.telemetry import make_logger
 
 async def main(url, address, now):

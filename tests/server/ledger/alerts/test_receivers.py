@@ -35,7 +35,7 @@ from execution_platform.server.ledger.alerts.observer import Outage, Refusal, Se
 from execution_platform.server.ledger.alerts.outbox import topic_of
 from execution_platform.server.ledger.alerts.sending import AppriseSender
 from execution_platform.server.ledger.alerts.wording import anomaly, message_of, spend_rate
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import chat_pb2, cost_pb2
 
 WORD = "made-up-0123456789"

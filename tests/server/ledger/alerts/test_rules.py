@@ -32,7 +32,7 @@ from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.ledger.alerts.observer import Outage, Refusal, Seen
 from execution_platform.server.ledger.alerts.outbox import topic_of
 from execution_platform.server.ledger.alerts.rules import Rules
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import chat_pb2, cost_pb2, usage_pb2
 
 FAILED = chat_pb2.ATTEMPT_OUTCOME_FAILED

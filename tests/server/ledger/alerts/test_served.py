@@ -13,7 +13,7 @@ from tests.server.conftest import Serve, Served, chat_request, events_of
 from tests.server.ledger.alerts.receivers import Webhook
 from tests.server.ledger.served import PRICES, make_budget, with_ledger
 
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import cost_pb2
 
 WORD = "made-up-0123456789"

@@ -12,9 +12,9 @@ from tests.server.ledger.alerts.things import DAY, HOUR, MINUTE, MONDAY, SECOND,
 
 from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.ledger.alerts.anomalies import SpendingWatch, hourly_sums, take_turn
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import mint_id
-from execution_platform.server.ledger.tables import usage_entries, usage_records
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import usage_entries, usage_records
 from execution_platform.v1 import cost_pb2
 
 #: Hours before MONDAY's ten o'clock that have a history: eight weeks and a day.

@@ -14,7 +14,7 @@ from execution_platform.server.config.alerts import AlertSettings
 from execution_platform.server.ledger.alerts.outbox import Outbox
 from execution_platform.server.ledger.alerts.rules import Rules
 from execution_platform.server.ledger.facts import Facts
-from execution_platform.server.ledger.tables import alert_deliveries, alerts
+from execution_platform.server.ledger.store.tables import alert_deliveries, alerts
 from execution_platform.server.telemetry import make_logger
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2, usage_pb2
 

@@ -15,9 +15,9 @@ from tests.server.ledger.made_up import DAY, Try, Work, fill, id_of, micros
 from tests.server.ledger.served import with_ledger
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.server.ledger.budgets import create_budget
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.budgets.changes import create_budget
 from execution_platform.server.ledger.forecasts.forecaster import Forecaster
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.services.costs.forecasts import LedgerForecasts
 from execution_platform.v1 import common_pb2, cost_pb2
 

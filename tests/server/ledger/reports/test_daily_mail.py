@@ -19,11 +19,11 @@ from execution_platform.server.config.read import Content, PlatformError, read_p
 from execution_platform.server.config.reports import DailyReport
 from execution_platform.server.ledger.alerts.delivery import Delivery
 from execution_platform.server.ledger.alerts.sending import AppriseSender
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.forecasts.forecaster import Forecaster
 from execution_platform.server.ledger.reports.mail import DailyMail, due_day
 from execution_platform.server.ledger.reports.reporter import Reporter
-from execution_platform.server.ledger.tables import alerts
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import alerts
 from execution_platform.v1 import cost_pb2
 
 NOW = micros("2026-03-18T07:00:01+01:00")

@@ -22,8 +22,8 @@ from execution_platform.server.errors import LedgerUnavailableError
 from execution_platform.server.ledger.alerts import wording
 from execution_platform.server.ledger.alerts.baseline import WEEKS, Series
 from execution_platform.server.ledger.alerts.outbox import Outbox, topic_of
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.tables import state, usage_entries
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import state, usage_entries
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import cost_pb2
 

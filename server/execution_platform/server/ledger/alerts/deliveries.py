@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, select, update
 
-from execution_platform.server.ledger.tables import alert_deliveries, alerts
+from execution_platform.server.ledger.store.tables import alert_deliveries, alerts
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["Taken", "delivered", "due_targets", "expire", "failed", "take"]

@@ -18,7 +18,7 @@ from execution_platform.server.errors import LedgerUnavailableError
 from execution_platform.server.ledger.alerts import deliveries
 from execution_platform.server.ledger.alerts.deliveries import Taken
 from execution_platform.server.ledger.alerts.sending import Sender, SendingError
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import cost_pb2
 

@@ -13,7 +13,7 @@ from execution_platform.server.ledger.alerts.feed import Feed
 from execution_platform.server.ledger.alerts.outbox import Outbox, Recipient
 from execution_platform.server.ledger.alerts.rules import PriceOf, Rules
 from execution_platform.server.ledger.alerts.sending import AppriseSender, Sender
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.telemetry import Logger
 
 __all__ = ["AlertDesk"]

@@ -15,8 +15,8 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from execution_platform.server.errors import LedgerUnavailableError
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.tables import alerts
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import alerts
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import cost_pb2
 

@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, insert
 from sqlalchemy.dialects import postgresql, sqlite
 
-from execution_platform.server.ledger import tables
 from execution_platform.server.ledger.facts import mint_id
+from execution_platform.server.ledger.store import tables
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["Outbox", "Recipient", "topic_of"]

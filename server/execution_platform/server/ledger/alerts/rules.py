@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from execution_platform.server.ledger.alerts import wording
 from execution_platform.server.ledger.alerts.observer import Observer, Outage, Refusal, Seen, Window
 from execution_platform.server.ledger.alerts.outbox import Outbox, topic_of
-from execution_platform.server.ledger.budget_status import reached_percent
+from execution_platform.server.ledger.budgets.budget_status import reached_percent
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import chat_pb2, cost_pb2, usage_pb2
 

@@ -9,7 +9,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from execution_platform.server.ledger.alerts.observer import Window
-from execution_platform.server.ledger.budget_status import scope_in_words
+from execution_platform.server.ledger.budgets.budget_status import scope_in_words
 from execution_platform.server.ledger.facts import Facts
 from execution_platform.v1 import chat_pb2, common_pb2, cost_pb2
 

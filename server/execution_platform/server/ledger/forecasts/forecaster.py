@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from execution_platform.server.ledger.budget_set import load_budgets
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.budgets.budget_set import load_budgets
+from execution_platform.server.ledger.budgets.matching import BudgetTerms
+from execution_platform.server.ledger.budgets.windows import Calendar
 from execution_platform.server.ledger.forecasts.days import interval
 from execution_platform.server.ledger.forecasts.futures import Futures, see
 from execution_platform.server.ledger.forecasts.outlook import (
@@ -25,8 +26,7 @@ from execution_platform.server.ledger.forecasts.outlook import (
     outlook_of,
 )
 from execution_platform.server.ledger.forecasts.reading import MONEY, Day, Spending, read_spending
-from execution_platform.server.ledger.matching import BudgetTerms
-from execution_platform.server.ledger.windows import Calendar
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import common_pb2, cost_pb2
 
 __all__ = ["Forecaster", "Wanted"]

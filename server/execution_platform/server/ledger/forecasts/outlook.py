@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from random import Random
 from statistics import median
 
+from execution_platform.server.ledger.budgets.matching import BudgetTerms
 from execution_platform.server.ledger.forecasts.days import interval
 from execution_platform.server.ledger.forecasts.futures import Futures
 from execution_platform.server.ledger.forecasts.reading import MONEY, TOKENS, Day, Spending
-from execution_platform.server.ledger.matching import BudgetTerms
 from execution_platform.v1 import common_pb2, cost_pb2
 
 __all__ = ["Judged", "Limit", "concerns", "filter_of", "judge", "limits_of", "outlook_of"]

@@ -11,10 +11,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from execution_platform.server.ledger.filters import Selection
-from execution_platform.server.ledger.spans import Spans
-from execution_platform.server.ledger.summaries import SummaryPlan, summarize
-from execution_platform.server.ledger.windows import Calendar, time_zone
+from execution_platform.server.ledger.budgets.windows import Calendar, time_zone
+from execution_platform.server.ledger.reading.filters import Selection
+from execution_platform.server.ledger.reading.spans import Spans
+from execution_platform.server.ledger.reading.summaries import SummaryPlan, summarize
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["MONEY", "TOKENS", "Day", "Hour", "Spending", "read_spending"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 
-from execution_platform.server.ledger.export_files import safe_text
+from execution_platform.server.ledger.reading.export_files import safe_text
 from execution_platform.server.ledger.reports.document import Cell, Document, Table
 
 __all__ = ["as_csv"]

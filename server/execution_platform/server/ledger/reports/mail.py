@@ -19,12 +19,12 @@ from sqlalchemy import Connection, select
 from execution_platform.server.config.reports import DailyReport
 from execution_platform.server.errors import LedgerUnavailableError
 from execution_platform.server.ledger.alerts.outbox import Outbox, Recipient, topic_of
-from execution_platform.server.ledger.database import Database
+from execution_platform.server.ledger.budgets.windows import time_zone
 from execution_platform.server.ledger.reports.page import as_html
 from execution_platform.server.ledger.reports.reporter import Reporter, scope_of
 from execution_platform.server.ledger.reports.text import as_text
-from execution_platform.server.ledger.tables import alerts
-from execution_platform.server.ledger.windows import time_zone
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import alerts
 from execution_platform.server.telemetry import Logger
 from execution_platform.v1 import cost_pb2
 

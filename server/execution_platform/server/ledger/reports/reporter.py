@@ -11,10 +11,10 @@ from typing import Final, TypeAlias
 from sqlalchemy import Connection
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.server.ledger.budgets import statuses_of, stored_budgets
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.filters import Selection
+from execution_platform.server.ledger.budgets.changes import statuses_of, stored_budgets
+from execution_platform.server.ledger.budgets.windows import Calendar
 from execution_platform.server.ledger.forecasts.forecaster import Forecaster, Wanted
+from execution_platform.server.ledger.reading.filters import Selection
 from execution_platform.server.ledger.reports.chargeback import chargeback, gather_owed
 from execution_platform.server.ledger.reports.comma import as_csv
 from execution_platform.server.ledger.reports.daily import daily, gather_day
@@ -23,7 +23,7 @@ from execution_platform.server.ledger.reports.overview import gather, overview
 from execution_platform.server.ledger.reports.page import as_html
 from execution_platform.server.ledger.reports.sums import Scope, day_of
 from execution_platform.server.ledger.reports.text import as_text
-from execution_platform.server.ledger.windows import Calendar
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["Reporter", "scope_of"]

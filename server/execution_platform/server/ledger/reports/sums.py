@@ -9,7 +9,9 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, func, select
 
-from execution_platform.server.ledger.filters import Selection
+from execution_platform.server.ledger.budgets.windows import time_zone
+from execution_platform.server.ledger.reading.filters import Selection
+from execution_platform.server.ledger.reading.summaries import plan_of, summarize
 from execution_platform.server.ledger.reports.document import (
     Cell,
     Line,
@@ -18,9 +20,7 @@ from execution_platform.server.ledger.reports.document import (
     decimal_text,
     money_text,
 )
-from execution_platform.server.ledger.summaries import plan_of, summarize
-from execution_platform.server.ledger.tables import usage_entries
-from execution_platform.server.ledger.windows import time_zone
+from execution_platform.server.ledger.store.tables import usage_entries
 from execution_platform.v1 import common_pb2, cost_pb2, usage_pb2
 
 __all__ = [

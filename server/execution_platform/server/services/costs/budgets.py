@@ -10,7 +10,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from execution_platform.server.errors import LedgerUnavailableError
-from execution_platform.server.ledger.budgets import (
+from execution_platform.server.ledger.budgets.changes import (
     create_budget,
     delete_budget,
     get_budget,
@@ -18,8 +18,8 @@ from execution_platform.server.ledger.budgets import (
     stored_budgets,
     update_budget,
 )
-from execution_platform.server.ledger.database import Database
 from execution_platform.server.ledger.facts import mint_id
+from execution_platform.server.ledger.store.database import Database
 from execution_platform.server.services.paging import Page
 from execution_platform.v1 import cost_pb2
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.server.ledger.filters import Selection
+from execution_platform.server.ledger.budgets.windows import UnknownTimeZoneError, time_zone
 from execution_platform.server.ledger.forecasts.forecaster import Forecaster, Wanted
-from execution_platform.server.ledger.windows import UnknownTimeZoneError, time_zone
+from execution_platform.server.ledger.reading.filters import Selection
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["LedgerForecasts"]

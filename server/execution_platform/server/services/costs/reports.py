@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from execution_platform.adapters.errors import InvalidRequestError
+from execution_platform.server.ledger.budgets.windows import UnknownTimeZoneError, time_zone
 from execution_platform.server.ledger.reports.reporter import Reporter
-from execution_platform.server.ledger.windows import UnknownTimeZoneError, time_zone
 from execution_platform.v1 import cost_pb2
 
 __all__ = ["LedgerReports"]

@@ -14,15 +14,15 @@ from sqlalchemy import Connection, select
 
 from execution_platform.server.chat.accounts import sum_up
 from execution_platform.server.errors import LedgerUnavailableError, RequestIdReusedError
-from execution_platform.server.ledger.database import Database
-from execution_platform.server.ledger.entries import micros_of
-from execution_platform.server.ledger.exports import export, file_of
 from execution_platform.server.ledger.facts import mint_id
-from execution_platform.server.ledger.filters import Selection
-from execution_platform.server.ledger.posting import Posting
-from execution_platform.server.ledger.records import Place, RecordsPage, get_record, page_of
-from execution_platform.server.ledger.summaries import plan_of, summarize
-from execution_platform.server.ledger.tables import usage_records
+from execution_platform.server.ledger.reading.exports import export, file_of
+from execution_platform.server.ledger.reading.filters import Selection
+from execution_platform.server.ledger.reading.records import Place, RecordsPage, get_record, page_of
+from execution_platform.server.ledger.reading.summaries import plan_of, summarize
+from execution_platform.server.ledger.store.database import Database
+from execution_platform.server.ledger.store.tables import usage_records
+from execution_platform.server.ledger.writing.entries import micros_of
+from execution_platform.server.ledger.writing.posting import Posting
 from execution_platform.server.limits.scopes import Scopes
 from execution_platform.server.routing.prices import Prices
 from execution_platform.server.services.costs.usage_checks import check_recorded

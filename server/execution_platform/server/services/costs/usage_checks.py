@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from execution_platform.adapters.errors import InvalidRequestError
-from execution_platform.server.ledger.filters import checked_micros
+from execution_platform.server.ledger.reading.filters import checked_micros
 from execution_platform.v1 import cost_pb2, usage_pb2
 
 __all__ = ["check_recorded"]

@@ -1,0 +1,1 @@
+"""What was written, for those who ask: records, sums, files."""

@@ -1,0 +1,1 @@
+"""Where accounts are kept: SQLite or PostgreSQL, its tables, its connections, its migrations."""
