@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml clients/python/pyproject.toml
 	@touch $@
 
 run: setup ## start the server and stream a first chat (ONCE=1: end after it)
-	@$(BIN)/ep serve --hello "$(HELLO)" $(if $(ONCE),--once)
+	@XDG_STATE_HOME="$${XDG_STATE_HOME:-$(CURDIR)/.run}" $(BIN)/ep serve --hello "$(HELLO)" $(if $(ONCE),--once)
 
 test: setup ## run all tests (T=path or T='-k word': some of them)
 ifdef T
@@ -101,6 +101,6 @@ bench-ledger: setup ## measure sums and exports of a million records, on SQLite 
 	@$(BIN)/python -m tests.bench.ledger $(ARGS)
 
 clean: ## remove everything that the verbs made
-	rm -rf .venv .venv-protos dist build htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \
+	rm -rf .run .venv .venv-protos dist build htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache $(E2E)/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
