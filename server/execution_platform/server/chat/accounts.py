@@ -166,7 +166,11 @@ class Account:
 def sum_up(record: cost_pb2.UsageRecord) -> None:
     """Write the sums of a record's attempts into it."""
     cost = record.cost
+    if not record.attempts:
+        cost.status = usage_pb2.COST_STATUS_ESTIMATED
+        return
     sums: dict[str, int] = {}
+    prompt = answer = 0
     for attempt in record.attempts:
         lines = attempt.cost.lines
         cost.lines.extend(lines)
@@ -177,9 +181,10 @@ def sum_up(record: cost_pb2.UsageRecord) -> None:
             if item.unit != usage_pb2.USAGE_UNIT_TOKEN:
                 continue
             if item.kind in PROMPT:
-                record.input_tokens += item.quantity
+                prompt += item.quantity
             elif item.kind in ANSWER:
-                record.output_tokens += item.quantity
+                answer += item.quantity
+    record.input_tokens, record.output_tokens = prompt, answer
     cost.status = _status(attempt.cost.status for attempt in record.attempts if attempt.HasField("cost"))
     cost.price_version = ", ".join(_versions(attempt.cost.price_version for attempt in record.attempts))
     record.totals.extend(common_pb2.Money(currency_code=code, nanos=nanos) for code, nanos in sums.items())
