@@ -14,6 +14,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -36,9 +37,9 @@ class RealPostgres:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._binaries = _binaries()
         self._folder = folder
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._binaries = self._reachable(_binaries())
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self.port = lasting_port()
@@ -117,6 +118,15 @@ class RealPostgres:
             **self._as_user(),
         )
 
+    def _reachable(self, binaries: Path) -> Path:
+        """Return binaries that the server's user can start: these, or a copy of them with all that they need."""
+        if self._user is None or _enterable(binaries):
+            return binaries
+        copy = self._folder / "installed"
+        shutil.copytree(binaries.parent, copy)
+        self._folder.chmod(0o711)
+        return copy / binaries.name
+
     def _as_user(self) -> dict[str, Any]:
         if self._user is None:
             return {"cwd": self._folder}
@@ -155,6 +165,20 @@ def _in_own_loop(work: Any) -> None:
         raise failed[0]
 
 
+def _enterable(folder: Path) -> bool:
+    """Return whether everybody may enter a folder."""
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (folder.resolve(), *folder.resolve().parents))
+
+
+def _place() -> Path:
+    """Return where temporary folders go that another user has to enter, as PostgreSQL's has if this is root."""
+    usual = Path(tempfile.gettempdir())
+    if os.geteuid() != 0 or _enterable(usual):
+        return usual
+    places = (Path(each) for each in ("/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108 - the folder in it is made safely
+    return next((each for each in places if each.is_dir() and _enterable(each)), usual)
+
+
 def _binaries() -> Path:
     if importlib.util.find_spec("asyncpg") is None:
         pytest.skip("there is no asyncpg: run make setup")
@@ -171,7 +195,7 @@ def _binaries() -> Path:
 def real_postgres() -> Iterator[RealPostgres]:
     """Run a PostgreSQL server while the context is entered."""
     # Not below pytest's own folders, which nobody else may enter.
-    folder = Path(tempfile.mkdtemp(prefix="ep-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="ep-postgres-", dir=_place()))
     try:
         postgres = RealPostgres(folder)
         postgres.start()
