@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -34,10 +35,12 @@ T = TypeVar("T")
 _READERS: Final = 4
 #: Seconds to wait for another process's lock with work that can be done another time.
 _BRIEF_SECONDS: Final = 0.25
+#: Seconds between tries of what SQLite does not wait for by itself.
+_RETRY_SECONDS: Final = 0.02
 #: Times the patience for changes of tables, which several processes may want to do at once.
 _PATIENT: Final = 2
 #: What a caller saw finished outlives a loss of power, and a log that was large once is cut.
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864")
+_PRAGMAS: Final = ("synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864")
 
 
 class DatabaseMovedError(Exception):
@@ -206,6 +209,7 @@ class SqliteEngine:
         try:
             connection.file = found
             self._check(connection)
+            _log_ahead(connection, self._wait if writes else self._patience)
             for pragma in (*_PRAGMAS, *(() if writes else ("query_only=ON",))):
                 connection.execute(f"PRAGMA {pragma}")
             self._index = file_id(self._path.with_name(f"{self._path.name}-shm"))
@@ -213,6 +217,20 @@ class SqliteEngine:
             connection.close()
             raise
         return connection
+
+
+def _log_ahead(connection: sqlite3.Connection, patience: float) -> None:
+    """Have a database log ahead. Who else does so with a new one at the same moment is not waited for by SQLite."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_locked(error) or time.monotonic() >= end:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def _opened(connection: Connection) -> _Connection:
