@@ -297,9 +297,9 @@ class _BudgetPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetPe
     BUDGET_PERIOD_UNSPECIFIED: _BudgetPeriod.ValueType  # 0
     """Not set."""
     BUDGET_PERIOD_MINUTE: _BudgetPeriod.ValueType  # 1
-    """A minute."""
+    """A minute of the clock."""
     BUDGET_PERIOD_HOUR: _BudgetPeriod.ValueType  # 2
-    """An hour."""
+    """An hour of the clock."""
     BUDGET_PERIOD_DAY: _BudgetPeriod.ValueType  # 3
     """A day in the time zone."""
     BUDGET_PERIOD_WEEK: _BudgetPeriod.ValueType  # 4
@@ -313,9 +313,9 @@ class BudgetPeriod(_BudgetPeriod, metaclass=_BudgetPeriodEnumTypeWrapper):
 BUDGET_PERIOD_UNSPECIFIED: BudgetPeriod.ValueType  # 0
 """Not set."""
 BUDGET_PERIOD_MINUTE: BudgetPeriod.ValueType  # 1
-"""A minute."""
+"""A minute of the clock."""
 BUDGET_PERIOD_HOUR: BudgetPeriod.ValueType  # 2
-"""An hour."""
+"""An hour of the clock."""
 BUDGET_PERIOD_DAY: BudgetPeriod.ValueType  # 3
 """A day in the time zone."""
 BUDGET_PERIOD_WEEK: BudgetPeriod.ValueType  # 4
@@ -730,7 +730,7 @@ class RecordUsageRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ended. Absent: when it began."""
+        """When it ended. Absent: when it began. Not without start_time, and not before it."""
 
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:

@@ -193,7 +193,8 @@ class CostServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateBudget(self, request, context):
-        """Makes a budget. It holds at once, and counts what its window has seen before.
+        """Makes a budget. It holds at once, on other servers of the same ledger within a second, and counts what its window
+        has seen before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,9 @@ class CostServiceStub:
     RepriceUsage: _grpc.UnaryUnaryMultiCallable[_cost_pb2.RepriceUsageRequest, _cost_pb2.RepriceUsageResponse]
     """Prices anew what had no price, or another one, with records that correct the old ones."""
     CreateBudget: _grpc.UnaryUnaryMultiCallable[_cost_pb2.CreateBudgetRequest, _cost_pb2.CreateBudgetResponse]
-    """Makes a budget. It holds at once, and counts what its window has seen before."""
+    """Makes a budget. It holds at once, on other servers of the same ledger within a second, and counts what its window
+    has seen before.
+    """
     GetBudget: _grpc.UnaryUnaryMultiCallable[_cost_pb2.GetBudgetRequest, _cost_pb2.GetBudgetResponse]
     """Returns one budget and how much of it is left. NOT_FOUND if there is none."""
     ListBudgets: _grpc.UnaryUnaryMultiCallable[_cost_pb2.ListBudgetsRequest, _cost_pb2.ListBudgetsResponse]
@@ -96,7 +98,9 @@ class CostServiceAsyncStub(CostServiceStub):
     RepriceUsage: _aio.UnaryUnaryMultiCallable[_cost_pb2.RepriceUsageRequest, _cost_pb2.RepriceUsageResponse]  # type: ignore[assignment]
     """Prices anew what had no price, or another one, with records that correct the old ones."""
     CreateBudget: _aio.UnaryUnaryMultiCallable[_cost_pb2.CreateBudgetRequest, _cost_pb2.CreateBudgetResponse]  # type: ignore[assignment]
-    """Makes a budget. It holds at once, and counts what its window has seen before."""
+    """Makes a budget. It holds at once, on other servers of the same ledger within a second, and counts what its window
+    has seen before.
+    """
     GetBudget: _aio.UnaryUnaryMultiCallable[_cost_pb2.GetBudgetRequest, _cost_pb2.GetBudgetResponse]  # type: ignore[assignment]
     """Returns one budget and how much of it is left. NOT_FOUND if there is none."""
     ListBudgets: _aio.UnaryUnaryMultiCallable[_cost_pb2.ListBudgetsRequest, _cost_pb2.ListBudgetsResponse]  # type: ignore[assignment]
@@ -199,7 +203,9 @@ class CostServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_pb2.CreateBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_pb2.CreateBudgetResponse, _abc.Awaitable[_cost_pb2.CreateBudgetResponse]]:
-        """Makes a budget. It holds at once, and counts what its window has seen before."""
+        """Makes a budget. It holds at once, on other servers of the same ledger within a second, and counts what its window
+        has seen before.
+        """
 
     @_abc_1.abstractmethod
     def GetBudget(
