@@ -2,7 +2,7 @@
 
 The order of the steps is what keeps windows true, whoever writes beside us:
 
-1. The set of budgets is held still (:mod:`.budget_set`).
+1. The set of budgets is held still (:mod:`..budgets.budget_set`).
 2. What settled chats held is taken out, and told by the database itself.
 3. Records are added. Only those that were not there before count from here on.
 4. The windows of everything touched are locked, in one order. One that is missing begins with what the ledger holds

@@ -49,7 +49,7 @@ class _Open:
 
 
 class SqlLedger:
-    """Keeps account in a database. Implements :class:`.ledger.Ledger`.
+    """Keeps account in a database. Implements :class:`..ledger.Ledger`.
 
     Args:
         database: where. Started and closed by its owner.
