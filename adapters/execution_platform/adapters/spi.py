@@ -19,7 +19,8 @@ The contract of :meth:`Adapter.stream`, which the kit in ``testing`` checks for 
 * After ``finished`` it ends by itself, having read its connection to the end. Whoever iterates it goes on to that
   end for a moment, so that the connection serves the next call.
 * ``finished`` carries reason, the provider's own word, usage, rate limits, metadata, and cost only where the
-  provider states one. The server adds route, attempts and timing.
+  provider states one; of ``timing`` only ``startup``, where something had to be started. The server adds route,
+  attempts and the rest of timing.
 * ``aclose()`` of the generator, or its cancellation, ends the upstream request at once. Whoever iterates it closes it.
 * Nothing is retried inside: retrying is the server's.
 * It may be called concurrently. After :meth:`Adapter.aclose`, which is idempotent, it may not be called again.
@@ -42,6 +43,8 @@ __all__ = [
     "CountsTokens",
     "KnownModel",
     "ListsModels",
+    "Places",
+    "PriceListing",
     "ProviderConfig",
     "ProviderOption",
     "ProviderSpec",
@@ -226,6 +229,38 @@ class CapabilityRow:
     as_of: str
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a provider's models run, for lists of allowed regions. What the configuration says goes before it.
+
+    Attributes:
+        of: names of where a model runs, of which any on a list allows it: first the narrowest, which is told as the
+            route's region, then wider ones that contain it. A model that may run in several regions has only names
+            that contain them all. Empty: not known, which no list allows.
+        known: all names that `of` may ever tell, so that a misspelt one is found.
+    """
+
+    of: Callable[[ProviderConfig, str], tuple[str, ...]]
+    known: frozenset[str]
+
+
+def _as_it_is(model: str) -> tuple[str, ...]:
+    return (model,)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceListing:
+    """Where the published prices of a provider are, in the package ``genai-prices``.
+
+    Attributes:
+        provider: the package's name of who sells.
+        names: names under which a model may be listed, the most exact first.
+    """
+
+    provider: str
+    names: Callable[[str], Sequence[str]] = _as_it_is
+
+
 def _nothing_missing(_: ProviderConfig) -> str:
     return ""
 
@@ -251,6 +286,8 @@ class ProviderSpec:
         capabilities: what its models can do; a row for all of them, and rows for those that differ.
         missing: says what else is missing to use it, naming the remedy; empty: nothing.
         automatic_rank: place in the automatic choice, lowest first; None: never chosen automatically.
+        places: where its models run, if it knows; None: only the configuration says.
+        price_listing: where its published prices are; None: it runs on a machine of the operator's, or publishes none.
     """
 
     name: str
@@ -266,3 +303,5 @@ class ProviderSpec:
     capabilities: Sequence[CapabilityRow] = ()
     missing: Callable[[ProviderConfig], str] = _nothing_missing
     automatic_rank: int | None = None
+    places: Places | None = None
+    price_listing: PriceListing | None = None

@@ -289,6 +289,8 @@ class _NoticeCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeCode
     """A value that the provider requires and the request leaves open was filled in."""
     NOTICE_CODE_FALLBACK_USED: _NoticeCode.ValueType  # 8
     """The answer comes from a fallback; `attempts` tell why, or the message where the first could not be asked at all."""
+    NOTICE_CODE_TOOL_DENIED: _NoticeCode.ValueType  # 9
+    """A tool that the provider runs was not permitted to. The message names it."""
 
 class NoticeCode(_NoticeCode, metaclass=_NoticeCodeEnumTypeWrapper):
     """What a notice is about."""
@@ -311,6 +313,8 @@ NOTICE_CODE_PARAM_DEFAULTED: NoticeCode.ValueType  # 7
 """A value that the provider requires and the request leaves open was filled in."""
 NOTICE_CODE_FALLBACK_USED: NoticeCode.ValueType  # 8
 """The answer comes from a fallback; `attempts` tell why, or the message where the first could not be asked at all."""
+NOTICE_CODE_TOOL_DENIED: NoticeCode.ValueType  # 9
+"""A tool that the provider runs was not permitted to. The message names it."""
 Global___NoticeCode: _TypeAlias = NoticeCode  # noqa: Y015
 
 class _FinishReason:
@@ -1959,6 +1963,7 @@ class Timing(_message.Message):
     FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     ARRIVAL_TIME_FIELD_NUMBER: _builtins.int
+    STARTUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queue(self) -> _duration_pb2.Duration:
         """From arrival to sending the request to the provider."""
@@ -1975,6 +1980,10 @@ class Timing(_message.Message):
     def arrival_time(self) -> _timestamp_pb2.Timestamp:
         """When the request arrived."""
 
+    @_builtins.property
+    def startup(self) -> _duration_pb2.Duration:
+        """Part of the time until the first output in which the provider's own process started. Absent: it has none."""
+
     def __init__(
         self,
         *,
@@ -1982,10 +1991,11 @@ class Timing(_message.Message):
         first_token: _duration_pb2.Duration | None = ...,
         total: _duration_pb2.Duration | None = ...,
         arrival_time: _timestamp_pb2.Timestamp | None = ...,
+        startup: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrival_time", b"arrival_time", "first_token", b"first_token", "queue", b"queue", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrival_time", b"arrival_time", "first_token", b"first_token", "queue", b"queue", "startup", b"startup", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival_time", b"arrival_time", "first_token", b"first_token", "queue", b"queue", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival_time", b"arrival_time", "first_token", b"first_token", "queue", b"queue", "startup", b"startup", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,7 @@ from execution_platform.server.status import RpcFailure, error_detail, failure_o
 __all__ = ["CONTRACT_VERSION", "Context", "abort", "begin", "caller_of", "request_id_of", "time_left", "trace_id_of"]
 
 #: Version of execution_platform.v1 as this server serves it: rises with each compatible addition.
-CONTRACT_VERSION = "1.2"
+CONTRACT_VERSION = "1.3"
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?P<trace_id>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 

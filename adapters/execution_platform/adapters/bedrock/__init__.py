@@ -1,0 +1,7 @@
+"""Amazon Bedrock: models of many makers through Converse and ConverseStream."""
+
+from execution_platform.adapters.spi import ProviderSpec
+
+__all__ = ["PROVIDERS"]
+
+PROVIDERS: tuple[ProviderSpec, ...] = ()
