@@ -1,0 +1,188 @@
+"""Names of models at Bedrock, and where they run. Pure.
+
+A name is one of:
+
+* ``anthropic.claude-...-v1:0``: a model in the region that is asked;
+* ``eu.anthropic.claude-...``: a cross-region inference profile; the prefix names the geography that it stays in;
+* an ARN of a model, profile, prompt, router or endpoint; it names its region;
+* ``REGION/`` before any of these: the region that is asked, whatever is configured.
+
+Sources: ``botocore/data/bedrock-runtime`` (the pattern of modelId) and ``botocore/data/endpoints.json`` of botocore
+1.44; "Geographic cross-Region inference" and "Supported Regions and models for inference profiles" of the Amazon
+Bedrock User Guide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from execution_platform.adapters.errors import InvalidRequestError
+
+__all__ = ["KNOWN_PLACES", "ModelName", "listed_names", "model_name", "model_path", "places_of"]
+
+_REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+){1,3}-\d")
+_PREFIXED = re.compile(rf"(?P<region>{_REGION.pattern})/(?P<name>.+)", re.DOTALL)
+_ARN = re.compile(r"arn:[a-z-]+:(?:bedrock|sagemaker):(?P<region>[a-z0-9-]*):\d*:(?P<kind>[a-z-]+)/(?P<rest>.+)")
+
+#: Regions of each geography that a profile may stay in. A profile may be asked from others too (``eu.`` from London or
+#: Zurich), but runs only here.
+_GEOGRAPHIES: Mapping[str, tuple[str, ...]] = {
+    "eu": (
+        "eu-central-1",
+        "eu-north-1",
+        "eu-south-1",
+        "eu-south-2",
+        "eu-west-1",
+        "eu-west-3",
+        "eusc-de-east-1",
+    ),
+    "us": ("us-east-1", "us-east-2", "us-west-1", "us-west-2"),
+    "us-gov": ("us-gov-east-1", "us-gov-west-1"),
+    "jp": ("ap-northeast-1", "ap-northeast-3"),
+    "au": ("ap-southeast-2", "ap-southeast-4"),
+    "in": ("ap-south-1", "ap-south-2"),
+    "ca": ("ca-central-1", "ca-west-1"),
+    "apac": (
+        "ap-east-1",
+        "ap-east-2",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ap-southeast-3",
+        "ap-southeast-4",
+        "ap-southeast-5",
+        "ap-southeast-6",
+        "ap-southeast-7",
+    ),
+}
+_GLOBAL = "global"
+
+#: Regions in no geography of a profile.
+_ALONE = (
+    "af-south-1",
+    "eu-central-2",
+    "eu-west-2",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-iso-east-1",
+    "us-isob-east-1",
+    "us-isof-east-1",
+    "us-isof-south-1",
+)
+
+KNOWN_PLACES: frozenset[str] = frozenset(
+    {_GLOBAL, *_GEOGRAPHIES, *_ALONE, *(region for regions in _GEOGRAPHIES.values() for region in regions)}
+)
+"""Every name that :func:`places_of` tells of the regions that botocore 1.44 knows."""
+
+_PROFILE = re.compile(rf"(?P<geography>{'|'.join(map(re.escape, (*_GEOGRAPHIES, _GLOBAL)))})\.(?P<model>[^.]+\..+)")
+
+#: ARNs whose resource runs in the ARN's own region.
+_IN_REGION = frozenset(
+    {
+        "foundation-model",
+        "custom-model",
+        "custom-model-deployment",
+        "imported-model",
+        "provisioned-model",
+        "endpoint",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """What a model's name says.
+
+    Attributes:
+        wire: the id or ARN as Bedrock takes it.
+        region: the region that is asked; empty: the name does not tell.
+        geography: of a cross-region profile: where it stays, ``global`` among them; empty: it is none.
+        model: the model's own id, without region and geography; empty: the name does not tell.
+        in_region: it runs in the region that is asked; False with no geography: the name does not tell.
+    """
+
+    wire: str
+    region: str = ""
+    geography: str = ""
+    model: str = ""
+    in_region: bool = True
+
+
+def model_name(name: str) -> ModelName:
+    """Read a model's name.
+
+    Raises:
+        InvalidRequestError: it has a region before an ARN of another one.
+    """
+    prefixed = _PREFIXED.fullmatch(name)
+    region, wire = (prefixed["region"], prefixed["name"]) if prefixed else ("", name)
+    arn = _ARN.fullmatch(wire)
+    if arn is None:
+        return _of_id(wire, wire, region)
+    if region and arn["region"] not in {"", region}:
+        raise InvalidRequestError(f"model: the ARN is of {arn['region']}, not of {region}", field="model")
+    region = region or arn["region"]
+    if arn["kind"] == "inference-profile":
+        return _of_id(wire, arn["rest"], region)
+    own = arn["rest"] if arn["kind"] == "foundation-model" else ""
+    return ModelName(wire, region, model=own, in_region=arn["kind"] in _IN_REGION)
+
+
+def _of_id(wire: str, identifier: str, region: str) -> ModelName:
+    profile = _PROFILE.fullmatch(identifier)
+    if profile:
+        return ModelName(wire, region, profile["geography"], profile["model"], in_region=False)
+    # The id of an inference profile whose geography nobody knows yet must not pass for a model in one region.
+    unknown_geography = identifier.count(".") > 1 and re.match(r"[a-z]{2}(-[a-z]+)?\.[a-z0-9-]+\.", identifier)
+    own = identifier.partition(".")[2] if unknown_geography else identifier
+    return ModelName(wire, region, model=own, in_region=not unknown_geography)
+
+
+def places_of(name: str, configured_region: str) -> tuple[str, ...]:
+    """Return where a model runs, the narrowest place first; empty: not known. See :class:`~..spi.Places`."""
+    try:
+        model = model_name(name)
+    except InvalidRequestError:
+        return ()
+    if model.geography:
+        return (model.geography, *_wider(_GEOGRAPHIES.get(model.geography, ()), model.geography))
+    region = model.region or configured_region
+    if not model.in_region or not region:
+        return ()
+    return (region, *_wider((region,), region))
+
+
+def _wider(regions: Sequence[str], own: str) -> tuple[str, ...]:
+    """Return the geographies that hold all these regions, the smallest first."""
+    found = [name for name, held in _GEOGRAPHIES.items() if regions and name != own and set(regions) <= set(held)]
+    return tuple(sorted(found, key=lambda name: len(_GEOGRAPHIES[name])))
+
+
+def model_path(name: str, operation: str) -> str:
+    """Return the path of an operation on a model, encoded as botocore does: ``:`` as %3A, ``/`` as %2F."""
+    return f"/model/{quote(model_name(name).wire, safe='-._~')}/{operation}"
+
+
+def listed_names(name: str) -> tuple[str, ...]:
+    """Return the names under which the package ``genai-prices`` may list a model's price, the most exact first.
+
+    It tells regional profiles from global ones by the prefix, and takes a bare id for the regional price: so a
+    geography that it does not know is priced as its region, and a global profile never is.
+    """
+    model = model_name(name)
+    if not model.model:
+        return ()
+    if model.geography == _GLOBAL:
+        return (f"{_GLOBAL}.{model.model}",)
+    return (f"{model.geography}.{model.model}", model.model) if model.geography else (model.model,)
