@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+from tests.server.listings import LISTINGS
 from tests.server.test_prices import (
     AUDIO,
     CACHE_READ,
@@ -32,7 +33,7 @@ CONFIGURATION, LIST = usage_pb2.COST_SOURCE_CONFIGURATION, usage_pb2.COST_SOURCE
 def declared(*entries: dict[str, Any], models: dict[str, Any] | None = None) -> Prices:
     whole = [{"provider": "vllm", "model": "m", **entry} for entry in entries]
     configuration = PlatformConfiguration.model_validate({"prices": whole, "models": models or {}})
-    return Prices(lambda: configuration, lambda: DAY)
+    return Prices(lambda: configuration, LISTINGS, lambda: DAY)
 
 
 def cost(

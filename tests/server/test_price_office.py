@@ -15,6 +15,7 @@ from tests.server.conftest import ONE_ATTEMPT, Serve, Served, chat_request, erro
 from tests.server.test_resilience_of_a_server import spec
 
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
+from execution_platform.adapters.spi import PriceListing
 from execution_platform.v1 import chat_pb2, cost_pb2, usage_pb2
 
 #: The scripted provider's model twice: for a while, and from then on; with everything that an entry may say.
@@ -117,7 +118,7 @@ async def test_prices_are_those_of_a_time(priced: Served) -> None:
 async def test_published_prices_come_behind_declared_ones(serve: Serve) -> None:
     """A model of the list has its declared price first, then the published one of each tier that the list has."""
     platform = {**ONE_ATTEMPT, "prices": [{"provider": "openai", "model": "gpt-5*", "input": 1, "version": "ours"}]}
-    gpt = spec("openai", ScriptedAdapter([{"text": "Hi"}]))
+    gpt = replace(spec("openai", ScriptedAdapter([{"text": "Hi"}])), price_listing=PriceListing("openai"))
     async with serve(specs=[gpt], platform=platform) as served:
         found = await listed(served, provider="openai", model="gpt-5")
         whole = await listed(served, provider="openai", page_size=1_000)

@@ -16,6 +16,7 @@ from genai_prices.types import ModelInfo
 from google.protobuf import duration_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.server.listings import LISTINGS
 
 from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.ledger.pricing import repricing
@@ -25,7 +26,7 @@ from execution_platform.server.routing.rates import Rate
 from execution_platform.v1 import content_pb2, usage_pb2
 
 DAY = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
-LISTED = Prices(PlatformConfiguration, lambda: DAY)
+LISTED = Prices(PlatformConfiguration, LISTINGS, lambda: DAY)
 ESTIMATED, UNPRICED = usage_pb2.COST_STATUS_ESTIMATED, usage_pb2.COST_STATUS_UNPRICED
 
 #: Our names of providers with prices, and the list's.
@@ -119,7 +120,7 @@ def test_a_cost_is_its_lines_by_the_list(sold: tuple[str, ModelInfo], usage: usa
 def test_a_cost_is_its_lines_by_declared_prices(entry: dict[str, Any], provider: str, usage: usage_pb2.Usage) -> None:
     """The same holds of whatever is declared."""
     configuration = PlatformConfiguration.model_validate({"prices": [{"provider": provider, "model": "*", **entry}]})
-    check(Prices(lambda: configuration, lambda: DAY).cost(provider, "gpt-5", usage), usage)
+    check(Prices(lambda: configuration, LISTINGS, lambda: DAY).cost(provider, "gpt-5", usage), usage)
 
 
 @given(st.sampled_from(MODELS), st.lists(st.integers(0, 10**6), min_size=2, max_size=4))

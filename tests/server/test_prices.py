@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import duration_pb2
+from tests.server.listings import LISTINGS
 
 from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.routing.prices import Prices
@@ -28,7 +29,7 @@ DAY = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
 def prices(models: Mapping[str, Any] | None = None, now: dt.datetime = DAY) -> Prices:
     configuration = PlatformConfiguration.model_validate({"models": models or {}})
-    return Prices(lambda: configuration, lambda: now)
+    return Prices(lambda: configuration, LISTINGS, lambda: now)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from tests.adapters.gemini.answers import translation as gemini_translation
 from tests.adapters.openai_chat.answers import translation as chat_translation
 from tests.adapters.openai_responses.answers import translation as responses_translation
 from tests.adapters.recordings import Record, body_of, needs_recordings, records
+from tests.server.listings import LISTINGS
 
 from execution_platform.adapters.spi import Translation
 from execution_platform.client.fold import Fold
@@ -58,7 +59,7 @@ def translation_of(record: Record) -> Translation:
 
 @pytest.fixture(scope="module")
 def ours() -> Prices:
-    return Prices(PlatformConfiguration, lambda: DAY)
+    return Prices(PlatformConfiguration, LISTINGS, lambda: DAY)
 
 
 @needs_recordings

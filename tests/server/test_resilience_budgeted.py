@@ -23,6 +23,7 @@ from tests.server.attempts import (
     usage,
 )
 from tests.server.ledgers import MemoryLedger
+from tests.server.listings import LISTINGS
 
 from execution_platform.adapters.errors import OverloadedError
 from execution_platform.adapters.spi import Events
@@ -64,7 +65,7 @@ def trial(
     journal: Journal | None = None,
 ) -> Trial:
     """An attempt whose adapter does these steps; its model's answers have `most` tokens."""
-    prices = Prices(lambda: configuration)
+    prices = Prices(lambda: configuration, LISTINGS)
     worst = WorstCases(prices, lambda *_: ModelFacts("a/m", max_output_tokens=most), lambda: configuration)
     shared = Budgeting(ledger, worst, Estimates(prices), Metrics())
     if journal is None:
@@ -252,7 +253,7 @@ def test_prompts_are_not_underrated() -> None:
     """A worst prompt has at least a token for two bytes, and tools and messages bring their own."""
     message = content_pb2.Message(role=content_pb2.ROLE_USER)
     message.content.add().text.text = "x" * 1000
-    prices = Prices(lambda: PRICED)
+    prices = Prices(lambda: PRICED, LISTINGS)
     worst = WorstCases(prices, lambda *_: ModelFacts("a/m"), lambda: PRICED)
     plain = worst.of("a", "m", chat_pb2.ChatRequest(messages=[message]))
     assert 500 <= plain.prompt_tokens <= 550

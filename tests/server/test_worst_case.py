@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.server.listings import LISTINGS
 
 from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.routing.capabilities import Facts
@@ -27,7 +28,7 @@ class Trial:
     def __init__(self, models: Any = None, most: int | None = None) -> None:
         self.configuration = PlatformConfiguration.model_validate({"models": models or {}})
         self.now = 0.0
-        self.prices = prices = Prices(lambda: self.configuration)
+        self.prices = prices = Prices(lambda: self.configuration, LISTINGS)
         facts = Facts("p/m", max_output_tokens=most)
         self.worst = WorstCases(prices, lambda *_: facts, lambda: self.configuration, lambda: self.now)
 

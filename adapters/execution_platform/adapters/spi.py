@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
@@ -248,17 +249,29 @@ def _as_it_is(model: str) -> tuple[str, ...]:
     return (model,)
 
 
+def _alike_everywhere(_: str) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class PriceListing:
-    """Where the published prices of a provider are, in the package ``genai-prices``.
+    """Where the published prices of a provider are, in the package ``genai-prices``, and what the package leaves out.
 
     Attributes:
         provider: the package's name of who sells.
         names: names under which a model may be listed, the most exact first.
+        regions: what a model's listed prices of tokens are multiplied with, by the provider's word for where it ran
+            (``Usage.region``, in lower case; empty: not told). A word that is missing has no known prices. None: it
+            makes no difference where the model runs, or the list has an entry of its own for each.
+        free_tools: tools that the provider runs for nothing beyond the tokens.
+        audio_apart: audio costs many times what text does, so that without a price of its own it has none.
     """
 
     provider: str
     names: Callable[[str], Sequence[str]] = _as_it_is
+    regions: Callable[[str], Mapping[str, Decimal] | None] = _alike_everywhere
+    free_tools: frozenset[str] = frozenset()
+    audio_apart: bool = False
 
 
 def _nothing_missing(_: ProviderConfig) -> str:
@@ -288,6 +301,8 @@ class ProviderSpec:
         automatic_rank: place in the automatic choice, lowest first; None: never chosen automatically.
         places: where its models run, if it knows; None: only the configuration says.
         price_listing: where its published prices are; None: it runs on a machine of the operator's, or publishes none.
+        many_calls: an answer may take many calls of models, as an agent's run does, and its usage is the sum of them:
+            neither `max_output_tokens` nor what a model can do in one call bounds it.
     """
 
     name: str
@@ -305,3 +320,4 @@ class ProviderSpec:
     automatic_rank: int | None = None
     places: Places | None = None
     price_listing: PriceListing | None = None
+    many_calls: bool = False

@@ -18,6 +18,7 @@ from tests.adapters.openai_chat.answers import translation as chat_translation
 from tests.adapters.openai_responses.answers import translation as responses_translation
 from tests.adapters.recordings import Record, body_of, needs_recordings, pieces_of, records
 from tests.server.ledger.litellm_rules import Told, cost_of, told_by
+from tests.server.listings import LISTINGS
 
 from execution_platform.adapters.spi import Translation
 from execution_platform.client.fold import Fold
@@ -199,7 +200,7 @@ def verdict_on(record: Record, told: Told, prices: Prices, seed: int | None = No
 
 @pytest.fixture(scope="module")
 def prices() -> Prices:
-    return Prices(PlatformConfiguration)
+    return Prices(PlatformConfiguration, LISTINGS)
 
 
 @needs_recordings

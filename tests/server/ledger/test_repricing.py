@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 from tests.server.ledger.chats import DOLLAR, facts, money, put_budget, record, untrue_windows
+from tests.server.listings import LISTINGS
 
 from execution_platform.server.chat.accounts import sum_up
 from execution_platform.server.config.personas import PlatformConfiguration
@@ -38,7 +39,7 @@ class Priced:
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
         self._configuration = PlatformConfiguration()
-        self._prices = Prices(lambda: self._configuration)
+        self._prices = Prices(lambda: self._configuration, LISTINGS)
 
     def set(self, *entries: dict[str, Any]) -> None:
         """Declare these prices and no others."""

@@ -6,6 +6,7 @@ from execution_platform.adapters.anthropic.models import (
     DEFAULT_MODEL,
     KNOWN_MODELS,
 )
+from execution_platform.adapters.price_listings import ANTHROPIC
 from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["PROVIDERS"]
@@ -42,5 +43,6 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         capabilities=CAPABILITIES,
         missing=_missing,
         automatic_rank=10,
+        price_listing=ANTHROPIC,
     ),
 )

@@ -6,7 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from execution_platform.adapters.openai_api.dialect import Dialect
-from execution_platform.adapters.spi import Adapter, CapabilityRow, ProviderConfig, ProviderOption, ProviderSpec
+from execution_platform.adapters.spi import (
+    Adapter,
+    CapabilityRow,
+    PriceListing,
+    ProviderConfig,
+    ProviderOption,
+    ProviderSpec,
+)
 
 __all__ = ["API_OPTION", "Row"]
 
@@ -28,6 +35,7 @@ class Row:
         default_model: a name that its operators keep valid; empty: there is none.
         rank: place in the automatic choice; None: never chosen so.
         options: its further settings.
+        prices: where its published prices are; None: it publishes none.
     """
 
     dialect: Dialect
@@ -37,6 +45,7 @@ class Row:
     default_model: str = ""
     rank: int | None = None
     options: tuple[ProviderOption, ...] = ()
+    prices: PriceListing | None = None
 
     def spec(self, capabilities: tuple[CapabilityRow, ...] = ()) -> ProviderSpec:
         """Return the row as a provider, with what its models can do."""
@@ -52,6 +61,7 @@ class Row:
             options=self.options,
             capabilities=capabilities,
             automatic_rank=self.rank,
+            price_listing=self.prices,
         )
 
     def create(self, config: ProviderConfig) -> Adapter:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from execution_platform.adapters.compatible.row import API_OPTION, Row
 from execution_platform.adapters.openai_api.dialect import COMPATIBLE_PLACES, OPENAI_PLACES, Dialect, ModelRule
-from execution_platform.adapters.spi import ProviderOption
+from execution_platform.adapters.spi import PriceListing, ProviderOption
 
 __all__ = ["ROWS"]
 
@@ -36,6 +36,7 @@ _AZURE = Row(
         ),
         API_OPTION,
     ),
+    prices=PriceListing("azure", audio_apart=True),
     dialect=Dialect(
         provider="azure",
         # Not OpenAI's: encrypted reasoning is bound to the resource that made it.
@@ -56,6 +57,7 @@ _AZURE = Row(
 _CEREBRAS = Row(
     display_name="Cerebras",
     base_url="https://api.cerebras.ai/v1",
+    prices=PriceListing("cerebras"),
     dialect=Dialect(
         provider="cerebras",
         family="cerebras",
@@ -75,6 +77,7 @@ _COMPATIBLE = Row(
 
 _DATABRICKS = Row(
     display_name="Databricks",
+    prices=PriceListing("databricks"),
     dialect=Dialect(
         provider="databricks",
         family="databricks",
@@ -106,6 +109,7 @@ _DEEPSEEK = Row(
     base_url="https://api.deepseek.com",
     default_model="deepseek-chat",
     rank=44,
+    prices=PriceListing("deepseek"),
     dialect=Dialect(
         provider="deepseek",
         family="deepseek",
@@ -132,6 +136,7 @@ _DEEPSEEK = Row(
 _DOUBLEWORD = Row(
     display_name="Doubleword",
     base_url="https://api.doubleword.ai/v1",
+    prices=PriceListing("doubleword"),
     dialect=Dialect(
         provider="doubleword",
         family="doubleword",
@@ -144,6 +149,7 @@ _DOUBLEWORD = Row(
 _FIREWORKS = Row(
     display_name="Fireworks",
     base_url="https://api.fireworks.ai/inference/v1",
+    prices=PriceListing("fireworks"),
     dialect=Dialect(
         provider="fireworks",
         family="fireworks",
@@ -160,6 +166,7 @@ _GROQ = Row(
     display_name="Groq",
     base_url="https://api.groq.com/openai/v1",
     options=(API_OPTION,),
+    prices=PriceListing("groq"),
     dialect=Dialect(
         provider="groq",
         family="groq",
@@ -242,6 +249,7 @@ _LMSTUDIO = Row(
 _BEDROCK_MANTLE = Row(
     display_name="Bedrock (OpenAI format)",
     options=(API_OPTION,),
+    prices=PriceListing("aws"),
     dialect=Dialect(
         provider="bedrock_mantle",
         family="bedrock_mantle",
@@ -256,6 +264,7 @@ _MISTRAL = Row(
     base_url="https://api.mistral.ai/v1",
     default_model="mistral-small-latest",
     rank=42,
+    prices=PriceListing("mistral"),
     dialect=Dialect(
         provider="mistral",
         family="mistral",
@@ -284,6 +293,7 @@ _MISTRAL = Row(
 _MOONSHOT = Row(
     display_name="Moonshot",
     base_url="https://api.moonshot.ai/v1",
+    prices=PriceListing("moonshotai"),
     dialect=Dialect(
         provider="moonshot",
         family="moonshot",
@@ -334,6 +344,7 @@ _OPENROUTER = Row(
     default_model="openrouter/auto",
     rank=40,
     options=(API_OPTION,),
+    prices=PriceListing("openrouter"),
     dialect=Dialect(
         provider="openrouter",
         family="openrouter",
@@ -367,6 +378,7 @@ _PERPLEXITY = Row(
     display_name="Perplexity",
     base_url="https://api.perplexity.ai",
     default_model="sonar",
+    prices=PriceListing("perplexity"),
     dialect=Dialect(
         provider="perplexity",
         family="perplexity",
@@ -412,6 +424,7 @@ _SNOWFLAKE = Row(
 _TOGETHER = Row(
     display_name="Together",
     base_url="https://api.together.xyz/v1",
+    prices=PriceListing("together"),
     dialect=Dialect(
         provider="together",
         family="together",
@@ -467,6 +480,7 @@ _XAI = Row(
     display_name="xAI",
     base_url="https://api.x.ai/v1",
     options=(API_OPTION,),
+    prices=PriceListing("x-ai"),
     dialect=Dialect(
         provider="xai",
         family="xai",
@@ -488,6 +502,7 @@ _XAI = Row(
 _ZAI = Row(
     display_name="Z.ai",
     base_url="https://api.z.ai/api/paas/v4",
+    prices=PriceListing("zai"),
     dialect=Dialect(
         provider="zai",
         family="zai",

@@ -7,7 +7,7 @@ from execution_platform.adapters.gemini.models import (
     DEFAULT_MODEL,
     MODELS,
 )
-from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
+from execution_platform.adapters.spi import Adapter, PriceListing, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["PROVIDERS"]
 
@@ -36,5 +36,6 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         models=MODELS,
         capabilities=CAPABILITIES,
         automatic_rank=30,
+        price_listing=PriceListing("google"),
     ),
 )

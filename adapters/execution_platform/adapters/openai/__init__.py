@@ -8,7 +8,7 @@ by request: both give the same events, so that a caller need not know.
 from __future__ import annotations
 
 from execution_platform.adapters.openai.models import CAPABILITIES, DEFAULT_MODEL, DIALECT, KNOWN_MODELS
-from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderOption, ProviderSpec
+from execution_platform.adapters.spi import Adapter, PriceListing, ProviderConfig, ProviderOption, ProviderSpec
 
 __all__ = ["PROVIDERS"]
 
@@ -45,5 +45,6 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         capabilities=CAPABILITIES,
         missing=_missing,
         automatic_rank=20,
+        price_listing=PriceListing("openai", audio_apart=True),
     ),
 )

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
+from execution_platform.adapters.spi import PriceListing
+
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, Provider
 
 __all__ = ["Found", "Listed", "PriceList"]
-
-#: The package's names of the providers whose prices it knows. Who is not here runs on a machine of the operator's, or
-#: publishes no prices.
-_THEIR_NAMES: Final = {
-    "anthropic": "anthropic",
-    "azure": "azure",
-    "bedrock_mantle": "aws",
-    "cerebras": "cerebras",
-    "databricks": "databricks",
-    "deepseek": "deepseek",
-    "doubleword": "doubleword",
-    "fireworks": "fireworks",
-    "gemini": "google",
-    "groq": "groq",
-    "mistral": "mistral",
-    "moonshot": "moonshotai",
-    "openai": "openai",
-    "openrouter": "openrouter",
-    "perplexity": "perplexity",
-    "together": "together",
-    "xai": "x-ai",
-    "zai": "zai",
-}
-
 
 #: Prices of long prompts that ended with the beta which they were of, though the list goes on with them: what is longer
 #: since then is the sum of several requests within one answer. Source: the list's own comment; platform.claude.com,
@@ -52,6 +30,9 @@ _TOOLS: Final = {"web_search": "web_searches_kcount", "file_search": "storage_se
 #: Searches that the list leaves out. Source: docs.x.ai/developers/pricing, prices of tools, as recorded answers state
 #: them.
 _TOOLS_OF_ALL: Final = {("x-ai", "web_search"): Decimal(5)}
+
+
+_NOWHERE: Final = PriceListing("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,22 +159,33 @@ class Found:
 class PriceList:
     """The list of the installed package.
 
+    Args:
+        listings: where each provider's prices are, by its name. Who is not among them runs on a machine of the
+            operator's, or publishes no prices.
+
     Attributes:
         version: what costs say of where their prices are from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, listings: Mapping[str, PriceListing]) -> None:
         from genai_prices.data import providers  # noqa: PLC0415 - an eighth of a second, which only servers shall pay
 
-        self._providers: dict[str, Provider] = {provider.id: provider for provider in providers}
+        self._listings = listings
+        self._sellers: dict[str, Provider] = {seller.id: seller for seller in providers}
         self.version = f"genai-prices {metadata.version('genai-prices')}"
 
-    def find(self, provider: str, names: Sequence[str]) -> Found | None:
+    def listing(self, provider: str) -> PriceListing:
+        """Return where a provider's prices are, and what the list leaves out of them; one of nobody: nowhere."""
+        return self._listings.get(provider, _NOWHERE)
+
+    def find(self, provider: str, models: Sequence[str]) -> Found | None:
         """Return the first of some names of a model that the provider itself sells, else that its maker does."""
-        theirs = self._providers.get(_THEIR_NAMES.get(provider, ""))
+        listing = self.listing(provider)
+        theirs = self._sellers.get(listing.provider)
         if theirs is None:
             return None
-        everybody = list(self._providers.values())
+        everybody = list(self._sellers.values())
+        names = dict.fromkeys(name for model in models for name in listing.names(model))
         found = [theirs.find_model(name, all_providers=everybody) for name in names]
         all_found = [
             Found(each, any(each is own for own in theirs.models), _is_daily(each), theirs.id)
@@ -204,11 +196,11 @@ class PriceList:
 
     def found(self, provider: str, model: ModelInfo) -> Found:
         """Return one of :meth:`models`."""
-        return Found(model, is_its_own=True, daily=_is_daily(model), provider=_THEIR_NAMES[provider])
+        return Found(model, is_its_own=True, daily=_is_daily(model), provider=self.listing(provider).provider)
 
     def models(self, provider: str) -> Sequence[ModelInfo]:
         """Return the models that a provider itself sells, as the list has them; none: it is not on the list."""
-        theirs = self._providers.get(_THEIR_NAMES.get(provider, ""))
+        theirs = self._sellers.get(self.listing(provider).provider)
         return () if theirs is None else theirs.models
 
 

@@ -15,7 +15,7 @@ from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.config.prices import PriceSettings, matches
 from execution_platform.server.routing.declared import Declared, declared_of, facts_declared
 from execution_platform.server.routing.listed import Found, PriceList
-from execution_platform.server.routing.prices import ORDINARY, REGIONS
+from execution_platform.server.routing.prices import ORDINARY
 from execution_platform.server.routing.rates import Rate, Rates, UnknownPriceError
 from execution_platform.v1 import common_pb2, content_pb2, cost_pb2, usage_pb2
 
@@ -119,7 +119,8 @@ class PriceSheet:
         declared = declared_of(entry, words, region) or Declared(entry.told_version(), {})
         found = None if "*" in entry.model else self._list.find(entry.provider, [entry.model])
         listed = None if found is None else found.prices(at, declared.listed_words)
-        rates = Rates(entry.provider, listed, (declared,), declared.factor, declared.marks(self._list.version))
+        marks = declared.marks(self._list.version)
+        rates = Rates(self._list.listing(entry.provider), listed, (declared,), declared.factor, marks)
         made = _price(entry.provider, entry.model, words, region, usage_pb2.COST_SOURCE_CONFIGURATION, entry)
         made.version = declared.version
         lifetimes = {seconds for special in (entry, *entry.service_tiers.values()) for seconds in special.lifetimes()}
@@ -129,7 +130,7 @@ class PriceSheet:
     def _of_facts(self, provider: str, model: str, declared: Declared) -> cost_pb2.ModelPrice:
         made = _price(provider, model, (), "", usage_pb2.COST_SOURCE_CONFIGURATION)
         made.version = declared.version
-        rates = Rates(provider, None, (declared,))
+        rates = Rates(self._list.listing(provider), None, (declared,))
         made.components.extend(each for each in _components(rates, (), declared=True))
         return made
 
@@ -137,8 +138,8 @@ class PriceSheet:
         words = [next(iter(each.when.values())) for each in found.variants(at)]
         tiers = ["", *dict.fromkeys(word for word in words if word not in ORDINARY)]
         places = [(tier, "") for tier in tiers]
-        if provider == "anthropic":
-            places += [("", region) for region, factor in REGIONS.items() if factor != 1]
+        regions = self._list.listing(provider).regions(model) or {}
+        places += [("", region) for region, factor in regions.items() if factor != 1]
         for tier, region in places:
             name = _place(provider, 2, model, tier, region)
             yield PriceRow(name, partial(self._listed, provider, model, found, tier, region, at))
@@ -151,8 +152,9 @@ class PriceSheet:
         made.version = self._list.version
         since, until = found.span(at, words)
         _put_span(made, since, until)
-        factor = REGIONS.get(region) if provider == "anthropic" else Decimal(1)
-        rates = Rates(provider, found.prices(at, words), (), factor or Decimal(1))
+        listing = self._list.listing(provider)
+        factor = (listing.regions(model) or {}).get(region, Decimal(1))
+        rates = Rates(listing, found.prices(at, words), (), factor)
         made.components.extend(_components(rates, ()))
         return made
 

@@ -7,12 +7,13 @@ lines that are known stand, but nobody takes their sum for the truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from execution_platform.adapters.spi import PriceListing
 from execution_platform.server.config.personas import ModelFacts, PlatformConfiguration
 from execution_platform.server.config.prices import PriceSettings
 from execution_platform.server.routing.declared import Declared, declared_of, entries_of, entry_at, facts_declared
@@ -20,14 +21,10 @@ from execution_platform.server.routing.listed import Found, PriceList
 from execution_platform.server.routing.rates import PROMPT, Rate, Rates, UnknownPriceError
 from execution_platform.v1 import common_pb2, content_pb2, usage_pb2
 
-__all__ = ["ORDINARY", "REGIONS", "Prices"]
+__all__ = ["ORDINARY", "Prices"]
 
 #: Words of providers for the ordinary tier and speed, in lower case and without their prefixes.
 ORDINARY: Final = frozenset({"", "auto", "default", "on_demand", "standard", "unspecified"})
-
-#: What it costs at Anthropic to be served from one region only. Every other word is unknown.
-#: Source: platform.claude.com/docs/en/manage-claude/data-residency, read 2026-11-21.
-REGIONS: Final = {"": Decimal(1), "global": Decimal(1), "not_available": Decimal(1), "us": Decimal("1.1")}
 
 _KINDS: Final = {number: name.removeprefix("USAGE_KIND_").lower() for name, number in usage_pb2.UsageKind.items()}
 
@@ -40,6 +37,7 @@ class Prices:
 
     Args:
         configuration: gives the configuration in force; its prices go before the list's.
+        listings: where providers' published prices are, by their names.
         now: the time, for which prices are told where no other is asked for.
 
     Attributes:
@@ -49,11 +47,12 @@ class Prices:
     def __init__(
         self,
         configuration: Callable[[], PlatformConfiguration],
+        listings: Mapping[str, PriceListing],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._configuration = configuration
         self._now = now
-        self.list = PriceList()
+        self.list = PriceList(listings)
         self._known = _Known(configuration())
 
     def estimate(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
@@ -131,14 +130,15 @@ class Prices:
         words = asked.words()
         declared = None if entry is None else declared_of(entry, words, asked.region)
         all_declared = tuple(filter(None, (declared, facts_declared(known.facts))))
-        factor = _region_factor(asked, declared)
+        listing = self.list.listing(asked.provider)
+        factor = _region_factor(asked, listing, declared)
         listed = None
         if factor is not None and known.found is not None:
             listed = known.found.prices(at, words if declared is None else declared.listed_words)
         if declared is not None:
             factor = (factor or Decimal(1)) * declared.factor
         marks = "" if declared is None else declared.marks(self.list.version)
-        return Rates(asked.provider, listed, all_declared, factor or Decimal(1), marks)
+        return Rates(listing, listed, all_declared, factor or Decimal(1), marks)
 
 
 class _Asked(NamedTuple):
@@ -231,11 +231,12 @@ class _Pricing:
         return _Priced(rate, _line(rate, item))
 
 
-def _region_factor(asked: _Asked, declared: Declared | None) -> Decimal | None:
+def _region_factor(asked: _Asked, listing: PriceListing, declared: Declared | None) -> Decimal | None:
     """Return what a region makes of the list's prices; None: nobody knows."""
-    if asked.provider != "anthropic" or (declared is not None and declared.says_region):
+    regions = listing.regions(asked.served or asked.model)
+    if regions is None or (declared is not None and declared.says_region):
         return Decimal(1)
-    return REGIONS.get(asked.region)
+    return regions.get(asked.region)
 
 
 def _ordinary(word: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from execution_platform.adapters.errors import AdapterError, NotConfiguredError
 from execution_platform.adapters.registry import NOT_INSTALLED, Registry, UnknownProviderError
-from execution_platform.adapters.spi import Adapter, ProviderConfig, ProviderSpec
+from execution_platform.adapters.spi import Adapter, PriceListing, ProviderConfig, ProviderSpec
 from execution_platform.server.errors import ProviderNotFoundError
 from execution_platform.v1 import catalog_pb2, chat_pb2, error_pb2
 
@@ -101,6 +101,11 @@ class Providers:
     def spec(self, name: str) -> ProviderSpec:
         """Return a provider's spec. Raises ProviderNotFoundError, naming the nearest, or NotConfiguredError."""
         return self._entry(name).spec
+
+    def listings(self) -> dict[str, PriceListing]:
+        """Return where the providers' published prices are, of those that publish any."""
+        listed = {name: entry.spec.price_listing for name, entry in self._entries.items()}
+        return {name: listing for name, listing in listed.items() if listing is not None}
 
     def config(self, name: str) -> ProviderConfig:
         """Return a provider's configuration. Raises ProviderNotFoundError."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from execution_platform.adapters.spi import PriceListing
 from execution_platform.server.routing.declared import Declared
 from execution_platform.server.routing.listed import Listed
 from execution_platform.v1 import common_pb2, content_pb2, usage_pb2
 
-__all__ = ["ANSWER", "FREE_TOOLS", "PROMPT", "Rate", "Rates", "UnknownPriceError"]
+__all__ = ["ANSWER", "PROMPT", "Rate", "Rates", "UnknownPriceError"]
 
 
 #: Tokens of the prompt. All of them together decide which tier of prices holds.
@@ -37,13 +38,6 @@ _TOKENS: Final = PROMPT | ANSWER
 #: Lifetimes of cache entries, in seconds, that the ordinary price of a cache write is for; 0: not told.
 _ORDINARY_TTLS: Final = frozenset({0, 300, 1_800})
 _HOUR: Final = 3_600
-
-#: Tools that their provider runs for nothing beyond the tokens. Source of Anthropic's: platform.claude.com, the page
-#: of the web fetch tool, read 2026-11-21.
-FREE_TOOLS: Final = frozenset({("anthropic", "web_fetch")})
-
-#: Providers whose audio tokens cost many times their text tokens: without a price for audio there is none.
-_DEAR_AUDIO: Final = frozenset({"openai", "azure"})
 
 #: Words of the price list. A page of a document is charged as an image.
 _MODALITIES: Final = {
@@ -116,14 +110,14 @@ class Rates:
     """The prices of one model.
 
     Attributes:
-        provider: our name of it.
+        listing: what is said of the provider's published prices.
         listed: the list's prices; None: there are none, or not for the tier, speed or region that was used.
         declared: what the configuration says of the model, which goes before the list, the first word first.
         factor: what the list's prices of tokens are multiplied with.
         marks: what a cost says of where the list's prices are from, where the configuration gives the factor.
     """
 
-    provider: str
+    listing: PriceListing
     listed: Listed | None
     declared: tuple[Declared, ...] = ()
     factor: Decimal = Decimal(1)
@@ -167,7 +161,7 @@ class Rates:
         for declared in self.declared:
             if item.tool in declared.tools:
                 return Rate.of_dollars(declared.tools[item.tool], _THOUSAND, declared.version)
-        if (self.provider, item.tool) in FREE_TOOLS:
+        if item.tool in self.listing.free_tools:
             return Rate(0, _THOUSAND)
         price = None if self.listed is None else self.listed.tool(item.tool)
         if price is None:
@@ -193,7 +187,7 @@ class Rates:
             UnknownPriceError: none is known.
         """
         names = list(_names(kind, _MODALITIES.get(modality, ""), ttl))
-        if modality == content_pb2.MODALITY_AUDIO and self.provider in _DEAR_AUDIO:
+        if modality == content_pb2.MODALITY_AUDIO and self.listing.audio_apart:
             names = [name for name in names if "audio" in name]
         for declared in self.declared:
             price = declared.of("input_mtok" if kind in PROMPT else "output_mtok", names, prompt_tokens)
