@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from execution_platform.adapters.capabilities import ALL
 from execution_platform.adapters.registry import Registry
 from execution_platform.adapters.scripted.adapter import ScriptedAdapter
-from execution_platform.adapters.spi import CapabilityRow, ProviderConfig, ProviderSpec
+from execution_platform.adapters.spi import CapabilityRow, Places, ProviderConfig, ProviderSpec
 from execution_platform.server.config.personas import PlatformConfiguration
 from execution_platform.server.routing.latencies import Latencies
 from execution_platform.server.routing.planner import Planner
@@ -41,6 +41,12 @@ def spec(name: str, *lacks: capability_pb2.Capability.ValueType, **fields: Any) 
     return ProviderSpec(name, **made)
 
 
+def _places_of(_: ProviderConfig, model: str) -> tuple[str, ...]:
+    """Models of `cloud` are named after where they run."""
+    places = {"eu-1": ("eu-1", "eu"), "eu": ("eu",), "us": ("us",), "global": ("global",)}
+    return places.get(model.partition(".")[0], ())
+
+
 SPECS = (
     spec("able", automatic_rank=10),
     spec("blind", IMAGES, automatic_rank=20),
@@ -49,9 +55,11 @@ SPECS = (
     spec("keyless", needs_key=False, automatic_rank=90),
     spec("nameless", default_model=""),
     spec("absent", automatic_rank=5),
+    spec("lame", needs_key=False, missing=lambda _: "install execution-platform[lame]"),
+    spec("cloud", needs_key=False, places=Places(_places_of, frozenset({"eu-1", "eu", "us", "global"}))),
 )
 
-#: All but the last have their key.
+#: All of those that need one have their key, but `absent`.
 KEYS = frozenset({"able", "blind", "plain", "unknown", "nameless"})
 
 

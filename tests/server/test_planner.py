@@ -124,13 +124,13 @@ def test_times_and_mid_stream_are_the_requests_before_the_personas() -> None:
 
 
 def test_who_cannot_be_used_is_passed_over_and_told() -> None:
-    """Missing keys, adapters that are not installed, unknown names: verdicts with what is missing, and no legs."""
-    made = planning({"personas": {"a": targets("absent", "bedrock/x", "nobody", "nameless", "able", "able")}})
+    """Missing keys, adapters that lack something, unknown names: verdicts with what is missing, and no legs."""
+    made = planning({"personas": {"a": targets("absent", "lame/x", "nobody", "nameless", "able", "able")}})
     plan = made.planner.plan(ask(persona="a"), REQUEST_ID)
     assert [leg.name for leg in plan.legs] == ["able/one"]
     told = {each.leg.provider: each.reasons[-1] for each in plan.candidates}
     assert told["absent"] == "set EP_ABSENT_API_KEY"
-    assert "no adapter for Amazon Bedrock is installed" in told["bedrock"]
+    assert told["lame"] == "install execution-platform[lame]"
     assert told["nobody"] == "there is no provider of this name"
     assert "no default model" in told["nameless"]
 
@@ -152,17 +152,18 @@ def test_a_first_choice_that_cannot_be_asked_is_told() -> None:
     ("platform", "request_", "error", "words"),
     [
         ({}, ask("absent/x"), NotConfiguredError, "provider absent is not configured: set EP_ABSENT_API_KEY"),
-        ({}, ask("bedrock/x"), NotConfiguredError, "no adapter for Amazon Bedrock"),
-        ({}, ask("absent/x", fallback_models=["bedrock/y"]), NotConfiguredError, "absent/x: set EP_.*; bedrock/y: no"),
+        ({}, ask("lame/x"), NotConfiguredError, "provider lame is not configured: install execution-platform.lame."),
+        ({}, ask("absent/x", fallback_models=["lame/y"]), NotConfiguredError, "absent/x: set EP_.*; lame/y: install"),
         ({}, ask("nobody/x"), ProviderNotFoundError, "nobody"),
         ({}, ask("able", fallback_models=["abl"]), ModelNotFoundError, r"routing.fallback_models\[0\]: 'abl'.*'able'"),
         ({}, ask(allowed_providers=["nobody"]), InvalidRequestError, r"routing.allowed_providers\[0\]: no provider"),
         (
             {},
-            ask(allowed_regions=["eu"]),
+            ask(allowed_regions=["mars"]),
             InvalidRequestError,
-            r"routing.allowed_regions\[0\]: no region.*there is none",
+            r"routing.allowed_regions\[0\]: no region is named 'mars'; known: eu, eu-1, global, us",
         ),
+        ({}, ask(allowed_regions=["eu1"]), InvalidRequestError, "did you mean 'eu-1'"),
         ({}, ask("able", allowed_providers=["blind"]), NotAllowedError, "able/one: the request allows only blind"),
         (
             {"personas": {"a": targets("plain", "blind", requires=["tools", "image_input"])}},
@@ -202,6 +203,31 @@ def test_lists_of_persona_and_request_hold_together() -> None:
     verdicts = made.verdicts(ask(persona="a", allowed_regions=["eu"]))
     assert verdicts["able/one"] == verdicts["plain/one"] == verdicts["unknown/one"] == "REGION_NOT_ALLOWED"
     assert verdicts["blind/one"] == "PROVIDER_NOT_ALLOWED"
+
+
+def test_an_adapter_tells_where_its_models_run() -> None:
+    """Any name of where a model runs allows it, the narrowest is the route's region; the refusal says where it runs."""
+    made = planning({"personas": {"a": targets("cloud/eu.m", "cloud/eu-1.m", "cloud/global.m", "cloud/m", "able")}})
+    plan = made.planner.explain(ask(persona="a", allowed_regions=["eu"]), REQUEST_ID)
+    assert [(leg.model, leg.region) for leg in plan.legs] == [("eu.m", "eu"), ("eu-1.m", "eu-1")]
+    assert made.names(ask(persona="a", allowed_regions=["eu-1"])) == ["cloud/eu-1.m"]
+    told = {each.leg.name: each.reasons[-1] for each in plan.candidates}
+    assert told["cloud/global.m"] == "it may run anywhere in global; the request allows only eu"
+    assert told["cloud/m"].startswith("nobody knows where it runs; name its region at `models`")
+    assert told["able/one"].startswith("the configuration names no region for it")
+
+
+def test_the_configuration_goes_before_the_adapter_and_alone() -> None:
+    """Where the configuration names a model's or a provider's region, what its adapter says of it counts no more."""
+    platform = {
+        "models": {"cloud/eu-1.m": {"region": "vault"}, "cloud/m": {"region": "eu"}},
+        "personas": {"a": targets("cloud/eu-1.m", "cloud/m", allowed_regions=["eu", "eu-1"])},
+    }
+    made = planning(platform)
+    assert made.names(ask(persona="a")) == ["cloud/m"]
+    made = planning({**platform, "providers": {"cloud": {"region": "eu"}}})
+    assert made.names(ask(persona="a")) == ["cloud/m"]
+    assert made.names(ask("cloud/us.m", allowed_regions=["eu"])) == ["cloud/us.m"]
 
 
 def test_required_capabilities_are_those_of_both() -> None:
@@ -283,6 +309,8 @@ def test_explain_tells_of_every_provider() -> None:
         "keyless/one": "NOT_NEEDED",
         "nameless": "NOT_NEEDED",
         "unknown/one": "NOT_NEEDED",
+        "lame/one": "NOT_CONFIGURED",
+        "cloud/one": "NOT_NEEDED",
     }
     plan = made.planner.explain(request, REQUEST_ID)
     assert all(each.reasons and all(each.reasons) for each in plan.candidates)

@@ -13,15 +13,18 @@ from tests.server.planning import IMAGES, KEYS, SEED, SPECS, TOOLS, ListPrices, 
 
 from execution_platform.adapters.errors import AdapterError
 from execution_platform.server.routing.latencies import Latencies
+from execution_platform.server.routing.plan import Leg
 from execution_platform.v1 import catalog_pb2, chat_pb2
 
-PROVIDERS = [*(spec.name for spec in SPECS), "bedrock"]
-REGIONS = ["eu", "us"]
+PROVIDERS = [spec.name for spec in SPECS]
+REGIONS = ["eu", "us", "global"]
+
+CLOUD_MODELS = ["eu.x", "eu-1.x", "us.x", "global.x"]
 
 TARGETS = st.builds(
     lambda provider, model, weight: {"provider": provider, "model": model, "weight": weight},
     st.sampled_from(PROVIDERS),
-    st.sampled_from(["", "x", "y"]),
+    st.sampled_from(["", "x", "y", *CLOUD_MODELS]),
     st.sampled_from([0, 1, 2.5]),
 )
 
@@ -46,7 +49,9 @@ PLATFORMS = st.fixed_dictionaries(
     }
 )
 
-MODELS = st.sampled_from(["", "able", "plain/x", "quick", "absent/y", "bedrock/z"])
+MODELS = st.sampled_from(
+    ["", "able", "plain/x", "quick", "absent/y", "lame/z", *(f"cloud/{model}" for model in CLOUD_MODELS)]
+)
 
 
 @st.composite
@@ -81,6 +86,11 @@ def said(planner: Planning, request: chat_pb2.ChatRequest, request_id: str) -> o
         return planner.planner.plan(request, request_id)
     except AdapterError as error:
         return type(error), error.message, error.field
+
+
+def any_of(leg: Leg, regions: list[str]) -> bool:
+    """Whether a list of regions allows a leg; of the names that tests have, eu holds eu-1."""
+    return leg.region in regions or (leg.region == "eu-1" and "eu" in regions)
 
 
 @given(PLATFORMS, requests(), st.sets(st.sampled_from(sorted(KEYS))), st.uuids())
@@ -127,14 +137,44 @@ def test_a_plan_keeps_the_rules(platform: dict[str, Any], request: chat_pb2.Chat
         return
     persona = platform["personas"]["dev"] if request.persona else {}
     for leg in plan.legs:
-        assert leg.provider in keys | {"keyless"}
+        assert leg.provider in keys | {"keyless", "cloud"}
         assert not persona.get("allowed_providers") or leg.provider in persona["allowed_providers"]
-        assert not persona.get("allowed_regions") or leg.region in persona["allowed_regions"]
+        assert not persona.get("allowed_regions") or any_of(leg, persona["allowed_regions"])
         assert not request.routing.allowed_providers or leg.provider in request.routing.allowed_providers
         if "tools" in persona.get("requires", ()):
             assert leg.provider not in {"plain", "unknown"}
     if request.routing.HasField("retries") and not request.routing.retries:
         assert (len(plan.legs), plan.retries) == (1, None)
+
+
+@given(
+    PLATFORMS.map(lambda platform: {**platform, "providers": {}}),
+    requests(),
+    st.sampled_from([["eu"], ["eu-1"], ["eu", "eu-1"]]),
+    st.lists(st.sampled_from(REGIONS), max_size=2),
+    st.booleans(),
+)
+def test_a_persona_of_one_region_reaches_no_other(
+    platform: dict[str, Any],
+    request: chat_pb2.ChatRequest,
+    allowed: list[str],
+    asked_for: list[str],
+    hedged: bool,
+) -> None:
+    """Whatever a request names or allows, nobody outside is asked: first, in turn, beside, or to go on."""
+    dev = {**platform["personas"]["dev"], "allowed_regions": allowed}
+    if hedged:
+        dev["hedging"] = {"after": 0.1}
+    request.persona = "dev"
+    request.routing.allowed_regions.extend(asked_for)
+    request.routing.mid_stream = chat_pb2.MID_STREAM_POLICY_CONTINUE
+    planner = made({**platform, "personas": {"dev": dev}}, KEYS).planner
+    try:
+        legs = planner.plan(request, "id").legs
+    except AdapterError:
+        return
+    outside = [leg.name for leg in legs if leg.provider != "cloud" or not leg.model.startswith(("eu.", "eu-1."))]
+    assert (outside, [leg.region for leg in legs if not any_of(leg, allowed)]) == ([], [])
 
 
 @given(

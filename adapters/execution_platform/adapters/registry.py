@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -12,7 +12,6 @@ from execution_platform.adapters.spi import ProviderSpec
 
 __all__ = [
     "GROUP",
-    "NOT_INSTALLED",
     "BrokenEntryPoint",
     "DuplicateProviderError",
     "Registry",
@@ -21,10 +20,6 @@ __all__ = [
 
 #: Group of entry points; each names a tuple of ProviderSpec.
 GROUP = "execution_platform.adapters"
-
-#: Providers that a configuration may name although this version brings no adapter for them, with their names for
-#: people. A package that brings one takes it out of this table's reach: what the registry knows comes first.
-NOT_INSTALLED: Mapping[str, str] = {"bedrock": "Amazon Bedrock", "claude_agent": "Claude Agent SDK"}
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from execution_platform.adapters.registry import Registry
-from execution_platform.adapters.spi import CapabilityRow, ProviderSpec
+from execution_platform.adapters.spi import CapabilityRow, Places, ProviderConfig, ProviderSpec
 from execution_platform.server.config.known import KnownNames
 from execution_platform.server.config.read import Content, PlatformError, Reading, read_platform
 from execution_platform.v1 import capability_pb2
@@ -30,7 +32,24 @@ BLIND = ProviderSpec(
     ],
 )
 
-KNOWN = KnownNames.of([*Registry.discover().specs(), BLIND], {"fast": "openai/gpt-5-mini", "local-one": "local"})
+#: A provider that can never be asked here.
+LAME = dataclasses.replace(
+    BLIND, name="lame", needs_key=False, default_model="leg", missing=lambda _: "install execution-platform[lame]"
+)
+
+#: A provider whose models are named after where they run.
+CLOUD = dataclasses.replace(
+    BLIND,
+    name="cloud",
+    default_model="",
+    places=Places(lambda _, model: (model.partition(".")[0],), frozenset({"cloud-eu", "cloud-us"})),
+)
+
+KNOWN = KnownNames.of(
+    [*Registry.discover().specs(), BLIND, LAME, CLOUD],
+    {"fast": "openai/gpt-5-mini", "local-one": "local"},
+    configs={name: ProviderConfig(name) for name in ("blind", "lame", "cloud", "anthropic")},
+)
 
 
 def read(text: str, file: str = "personas.yaml", known: KnownNames = KNOWN) -> Reading:

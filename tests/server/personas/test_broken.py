@@ -218,10 +218,21 @@ BROKEN: dict[str, tuple[str, str]] = {
         "3: personas.a.allowed_regions[0]: no provider or model is in region 'eu-wst'; did you mean 'eu-west'?",
     ),
     "a region where none is told": (
-        "a: {allowed_regions: [eu]}",
+        "a: {allowed_regions: [mars]}",
         (
-            "1: a.allowed_regions[0]: no provider or model is in region 'eu'; "
+            "1: a.allowed_regions[0]: no provider or model is in region 'mars'; "
             "set `region` at `providers` or `models` first"
+        ),
+    ),
+    "a region that an adapter knows": (
+        "a: {allowed_regions: [clod-eu]}",
+        "1: a.allowed_regions[0]: no provider or model is in region 'clod-eu'; did you mean 'cloud-eu'?",
+    ),
+    "regions of an adapter that leave nobody": (
+        "a: {provider: cloud, model: cloud-us.x, fallback: [cloud/cloud-us.y], allowed_regions: [cloud-eu]}",
+        (
+            "1: a.allowed_regions: leaves no route: none of cloud/cloud-us.x, cloud/cloud-us.y is in these regions; "
+            "set their `region` or ask others"
         ),
     ),
     "regions that leave nobody": (
@@ -479,15 +490,22 @@ def test_what_may_be_a_secret_is_not_repeated(text: str) -> None:
 
 
 def test_what_chats_can_do_without_is_a_warning() -> None:
-    """A route that will be passed over is warned of and does not stand in the way."""
+    """A route that will be passed over is warned of and does not stand in the way; one without its key is neither."""
     reading = read(
-        "a:\n  provider: openai\n  fallback: [blind, bedrock/claude]\n  requires: [vision]\n"
+        "a:\n  provider: openai\n  fallback: [blind, lame/claude, anthropic]\n  requires: [vision]\n"
         "b: {provider: openai, strategy: cheapest}\n"
         "c: {provider: blind, requires: [seed]}\n"
     )
+    placed = read("providers:\n  openai: {region: eu}\n  cloud: {region: eu}\n")
+    assert placed.warnings == (
+        (
+            "personas.yaml:3: providers.cloud.region: all models of cloud count as being there, whatever it knows of "
+            "where each of them runs; say so at `models` of those for which it is true"
+        ),
+    )
     assert reading.warnings == (
-        "personas.yaml:3: a.fallback[1]: no adapter for Amazon Bedrock is installed: it is passed over",
-        "personas.yaml:4: a.requires: blind/mole cannot do 'image_input' and is passed over",
+        "personas.yaml:3: a.fallback[1]: lame cannot be asked and is passed over: install execution-platform[lame]",
+        "personas.yaml:4: a.requires: blind/mole, lame/claude cannot do 'image_input' and is passed over",
         "personas.yaml:5: b.strategy: 'cheapest' has only one route to choose from",
         (
             "personas.yaml:6: c.requires: nobody of blind/mole is known to do 'seed', so that chats are refused; "

@@ -26,17 +26,22 @@ def ep(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedPr
 def test_the_configured_files_are_checked(tmp_path: Path) -> None:
     """Without FILE the configured files are read together; the summary tells whom each persona asks, and warnings."""
     (tmp_path / "personas.yaml").write_text("defaults: {fallback: [gemini]}\npersonas:\n  a:\n    model: fast\n")
-    (tmp_path / "map.json").write_text('{"b": {"provider": "claude_agent"}}')
+    (tmp_path / "map.json").write_text('{"b": {"provider": "openai"}, "c": {"provider": "mistral"}}')
     (tmp_path / ".env").write_text(
-        "EP_CONFIG_PATH=personas.yaml\nEP_PERSONA_PROVIDER_MAP_PATH=map.json\nEP_MODEL_ALIASES=fast=openai/gpt-5-mini\n"
+        "EP_CONFIG_PATH=personas.yaml\nEP_PERSONA_PROVIDER_MAP_PATH=map.json\nEP_MODEL_ALIASES=fast=anthropic/claude-x\n"
+        "EP_OPENAI_API=telegraph\n"
     )
     checked = ep(tmp_path, "check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.splitlines() == [
-        "personas.yaml:3: a: openai/gpt-5-mini, then gemini",
-        "map.json:1: b: claude_agent, then gemini",
-        "warning: map.json:1: b.provider: no adapter for Claude Agent SDK is installed: it is passed over",
-        "2 personas, 1 warning",
+        "personas.yaml:3: a: anthropic/claude-x, then gemini",
+        "map.json:1: b: openai, then gemini",
+        "map.json:1: c: mistral, then gemini",
+        (
+            "warning: map.json:1: b.provider: openai cannot be asked and is passed over: "
+            "EP_OPENAI_API must be auto, chat or responses, not 'telegraph'"
+        ),
+        "3 personas, 1 warning",
     ]
 
 

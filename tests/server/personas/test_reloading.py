@@ -192,7 +192,7 @@ async def test_what_came_of_it_is_logged(tmp_path: Path) -> None:
         file.write_text("".join(f"p{number}: {{provider: opnai}}\n" for number in range(30)))
         followed.reloading.ask()
         await until(lambda: bool(followed.records("configuration_refused")))
-        file.write_text("new: {provider: claude_agent}\n")
+        file.write_text("new: {provider: lame}\n")
         followed.reloading.ask()
         await until(lambda: bool(followed.records("configuration")))
     [refused] = followed.records("configuration_refused")
@@ -201,7 +201,7 @@ async def test_what_came_of_it_is_logged(tmp_path: Path) -> None:
     assert refused["problems"][0] == f"{file}:1: p0.provider: no provider 'opnai'; did you mean 'openai'?"
     assert (refused["digest"], refused["personas"]) == (before.digest, 1)
     [warning] = followed.records("configuration")
-    assert warning["message"].startswith(f"{file}:1: new.provider: no adapter for Claude Agent SDK is installed")
+    assert warning["message"].startswith(f"{file}:1: new.provider: lame cannot be asked and is passed over: install")
 
 
 async def test_a_folder_that_cannot_be_watched_is_polled(tmp_path: Path) -> None:

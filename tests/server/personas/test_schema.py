@@ -157,9 +157,9 @@ def test_every_key_is_described() -> None:
 
 
 def test_editors_are_told_the_names() -> None:
-    """Providers, also those not installed yet, and aliases are listed for completion."""
+    """Providers, also those that lack something here, and aliases are listed for completion."""
     persona = SCHEMA["$defs"]["PersonaSettings"]["properties"]
     providers = persona["provider"]["anyOf"][0]["enum"]
-    assert {"openai", "blind", "claude_agent"} <= set(providers)
+    assert {"openai", "blind", "lame", "bedrock", "claude_agent"} <= set(providers)
     fallback = persona["fallback"]["anyOf"][0]["items"]["anyOf"][0]["anyOf"][0]["enum"]
     assert {"fast", "openai"} <= set(fallback)

@@ -85,7 +85,7 @@ class ChatFields(TypedDict, total=False):
         idle_timeout: seconds of silence after it.
         mid_stream: what happens when an answer breaks off: ``never``, ``restart`` or ``continue``.
         allowed_providers: only these may be asked.
-        allowed_regions: only providers that serve from one of these may be asked.
+        allowed_regions: only models that run in one of these may be asked.
         requires: what whoever answers must be able to do, such as ``tools`` or ``image_input``.
         retries: False: no retry and no fallback.
         routing: the same eight as a message; keywords win over it.

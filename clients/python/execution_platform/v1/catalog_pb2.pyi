@@ -136,7 +136,7 @@ class _RouteVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteVer
     ROUTE_VERDICT_RATE_LIMITED: _RouteVerdict.ValueType  # 3
     """It is in the order, but would be passed over now: its provider limits the rate, or the server does."""
     ROUTE_VERDICT_NOT_CONFIGURED: _RouteVerdict.ValueType  # 4
-    """Credentials or address are missing, or the provider is not installed."""
+    """Credentials or address are missing, or something else that the provider needs."""
     ROUTE_VERDICT_PROVIDER_NOT_ALLOWED: _RouteVerdict.ValueType  # 5
     """The lists of allowed providers leave it out."""
     ROUTE_VERDICT_REGION_NOT_ALLOWED: _RouteVerdict.ValueType  # 6
@@ -158,7 +158,7 @@ ROUTE_VERDICT_CIRCUIT_OPEN: RouteVerdict.ValueType  # 2
 ROUTE_VERDICT_RATE_LIMITED: RouteVerdict.ValueType  # 3
 """It is in the order, but would be passed over now: its provider limits the rate, or the server does."""
 ROUTE_VERDICT_NOT_CONFIGURED: RouteVerdict.ValueType  # 4
-"""Credentials or address are missing, or the provider is not installed."""
+"""Credentials or address are missing, or something else that the provider needs."""
 ROUTE_VERDICT_PROVIDER_NOT_ALLOWED: RouteVerdict.ValueType  # 5
 """The lists of allowed providers leave it out."""
 ROUTE_VERDICT_REGION_NOT_ALLOWED: RouteVerdict.ValueType  # 6
@@ -734,7 +734,7 @@ class Persona(_message.Message):
 
     @_builtins.property
     def allowed_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Regions that may be asked. Empty: all."""
+        """Regions that may be asked, as Routing.allowed_regions. Empty: all."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

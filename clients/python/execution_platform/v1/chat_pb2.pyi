@@ -553,8 +553,10 @@ class Routing(_message.Message):
 
     @_builtins.property
     def allowed_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only providers that serve from one of these regions may be asked, in the server's names for them; the
-        persona's own list still holds. Empty: no limit.
+        """Only models that run in one of these regions may be asked; the persona's own list still holds. Names are those of
+        the server's configuration, which go first and alone where it names any for a model or its provider, and those
+        that a provider's adapter knows, such as a cloud's regions and the geographies that contain them: any of them
+        allows. A model that may run in several regions is allowed by names that contain them all. Empty: no limit.
         """
 
     @_builtins.property
@@ -1413,7 +1415,10 @@ class Route(_message.Message):
     served_model: _builtins.str
     """The model that really answers, in the provider's name. Empty: not told."""
     region: _builtins.str
-    """Region that the server's configuration names for the provider. Empty: none."""
+    """Where it runs: the region that the server's configuration names for the model or its provider, else the narrowest
+    one that the provider's adapter knows to contain it, for example "eu-central-1", or "eu" for a model that may run
+    anywhere there. Empty: not known.
+    """
     def __init__(
         self,
         *,
@@ -1455,7 +1460,7 @@ class Attempt(_message.Message):
     cause: Global___AttemptCause.ValueType
     """Why there was this attempt."""
     region: _builtins.str
-    """Region that the server's configuration names for the provider. Empty: none."""
+    """Where it runs, as Route.region. Empty: not known."""
     served_model: _builtins.str
     """Model that really answered, in the provider's word; its price counts. Empty: not told."""
     @_builtins.property

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from execution_platform.adapters.capabilities import capabilities_of, name_of
-from execution_platform.adapters.registry import NOT_INSTALLED
 from execution_platform.server.config.known import KnownNames
-from execution_platform.server.config.nodes import Fields, Items, Node, Problems, named, one_of
+from execution_platform.server.config.nodes import Fields, Items, Node, Problems, named, nearest, one_of
 from execution_platform.server.config.personas import (
     CapabilityName,
     ModelFacts,
@@ -75,7 +74,7 @@ class Consistency:
 
     def check(self, persona: Checked) -> None:
         """Check one persona."""
-        self._installed(persona)
+        self._usable(persona)
         self._twice(persona)
         self._choice(persona)
         self._allowed_providers(persona)
@@ -84,11 +83,11 @@ class Consistency:
         self._times(persona)
         self._tools(persona)
 
-    def _installed(self, persona: Checked) -> None:
+    def _usable(self, persona: Checked) -> None:
         for node, target in persona.routes():
-            if target.provider in NOT_INSTALLED and not self._known.is_installed(target.provider):
-                message = f"no adapter for {NOT_INSTALLED[target.provider]} is installed: it is passed over"
-                self._warnings.add(node, message)
+            lack = self._known.lacking(target.provider)
+            if lack:
+                self._warnings.add(node, f"{target.provider} cannot be asked and is passed over: {lack}")
 
     def _twice(self, persona: Checked) -> None:
         seen: dict[str, Node] = {}
@@ -127,20 +126,25 @@ class Consistency:
 
     def _allowed_regions(self, persona: Checked) -> None:
         allowed = persona.settings.allowed_regions
-        regions = {each.region for each in self._providers.values()} | {each.region for each in self._models.values()}
-        regions.discard("")
+        named_here = {each.region for each in self._providers.values()} | {
+            each.region for each in self._models.values()
+        }
+        named_here.discard("")
+        regions = named_here | self._known.regions()
         listed = persona.whole.get("allowed_regions")
         nodes = listed.items if isinstance(listed, Items) else ()
         for node, region in zip(nodes, allowed, strict=True):
             if region not in regions:
-                hint = one_of(region, regions) if regions else "set `region` at `providers` or `models` first"
+                # What adapters know is long, and nothing that anybody has to choose from.
+                likely = regions if nearest(region, regions) else named_here
+                hint = one_of(region, likely) if likely else "set `region` at `providers` or `models` first"
                 self._problems.add(node, f"no provider or model is in {named('region', region)}; {hint}")
         routes = [target for _, target in persona.routes()]
         if persona.settings.provider and set(allowed) & regions:
             self._some_region(persona, routes, set(allowed))
 
     def _some_region(self, persona: Checked, routes: list[RouteTarget], allowed: set[str]) -> None:
-        if not any(self._region_of(target) in allowed for target in routes):
+        if not any(allowed.intersection(self._regions_of(target)) for target in routes):
             names = ", ".join(dict.fromkeys(self._name_of(target) for target in routes))
             message = f"leaves no route: none of {names} is in these regions; set their `region` or ask others"
             self._problems.add(persona.at("allowed_regions"), message)
@@ -190,10 +194,12 @@ class Consistency:
                 self._problems.add(node, f"tool {tool.name!r} is already in line {seen[tool.name].place.line}")
             seen.setdefault(tool.name, node)
 
-    def _region_of(self, target: RouteTarget) -> str:
+    def _regions_of(self, target: RouteTarget) -> tuple[str, ...]:
         facts = self._models.get(self._name_of(target))
         provider = self._providers.get(target.provider)
-        return (facts.region if facts is not None else "") or (provider.region if provider is not None else "")
+        declared = (facts.region if facts is not None else "") or (provider.region if provider is not None else "")
+        model = target.model or self._known.default_model(target.provider)
+        return (declared,) if declared else self._known.places(target.provider, model)
 
     def _name_of(self, target: RouteTarget) -> str:
         model = target.model or self._known.default_model(target.provider)

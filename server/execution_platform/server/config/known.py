@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from execution_platform.adapters.registry import NOT_INSTALLED
-from execution_platform.adapters.spi import ProviderSpec
+from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
 from execution_platform.server.config.nodes import Problems, Scalar, named, nearest, one_of, shown
 
 __all__ = ["KnownNames"]
@@ -20,26 +19,50 @@ class KnownNames:
         specs: the installed providers by name.
         aliases: EP_MODEL_ALIASES.
         alert_variables: EP_ALERT_*, which addresses of alerts take values from; they may be secret.
+        configs: how the installed providers are reached, by name; what is missing here tells nothing of itself.
     """
 
     specs: Mapping[str, ProviderSpec] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     alert_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    configs: Mapping[str, ProviderConfig] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
-        cls, specs: Iterable[ProviderSpec], aliases: Mapping[str, str], alert_variables: Mapping[str, str] | None = None
+        cls,
+        specs: Iterable[ProviderSpec],
+        aliases: Mapping[str, str],
+        alert_variables: Mapping[str, str] | None = None,
+        configs: Mapping[str, ProviderConfig] | None = None,
     ) -> KnownNames:
         """Return the names of some providers and aliases."""
-        return cls({spec.name: spec for spec in specs}, dict(aliases), dict(alert_variables or {}))
+        return cls({spec.name: spec for spec in specs}, dict(aliases), dict(alert_variables or {}), configs or {})
 
     def providers(self) -> set[str]:
         """Return the names of providers that may be named."""
-        return {*self.specs, *NOT_INSTALLED}
+        return set(self.specs)
 
     def is_installed(self, provider: str) -> bool:
         """Return whether there is an adapter for it."""
         return provider in self.specs
+
+    def lacking(self, provider: str) -> str:
+        """Return what a provider lacks here beside its key, naming the remedy; empty: nothing, as far as it is known.
+
+        Whose key alone is missing is only not configured, as are most of those that there are.
+        """
+        spec, config = self.specs.get(provider), self.configs.get(provider)
+        lack = "" if spec is None or config is None else spec.missing(config)
+        return "" if lack == f"set EP_{provider.upper()}_API_KEY" else lack
+
+    def places(self, provider: str, model: str) -> tuple[str, ...]:
+        """Return where a model runs, as its adapter knows: what :class:`Places` tells; empty: nothing."""
+        spec, config = self.specs.get(provider), self.configs.get(provider)
+        return () if spec is None or spec.places is None or config is None else spec.places.of(config, model)
+
+    def regions(self) -> set[str]:
+        """Return the names of regions that adapters may tell."""
+        return {name for spec in self.specs.values() if spec.places is not None for name in spec.places.known}
 
     def default_model(self, provider: str) -> str:
         """Return the model that is meant where only the provider is named; empty: there is none."""

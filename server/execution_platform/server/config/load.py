@@ -80,7 +80,7 @@ def load(
     settings = _settings(values, problems)
     timeouts = Timeouts(connect=settings.provider_connect_seconds, read=settings.provider_read_seconds)
     providers = {spec.name: _provider(spec, values, timeouts, problems) for spec in specs}
-    platform = _platform(settings, specs, values, problems)
+    platform = _platform(settings, specs, values, providers, problems)
     if problems or platform is None:
         raise ConfigurationError(problems)
     return Configuration(settings, providers, (*warnings, *_unread(values, specs), *platform.warnings), platform)
@@ -136,14 +136,18 @@ def _rest_of(given: Mapping[str, str], wrong: set[str]) -> Settings:
 
 
 def _platform(
-    settings: Settings, specs: list[ProviderSpec], values: Mapping[str, str], problems: list[str]
+    settings: Settings,
+    specs: list[ProviderSpec],
+    values: Mapping[str, str],
+    providers: Mapping[str, ProviderConfig],
+    problems: list[str],
 ) -> PlatformSource | None:
     given = [(settings.config_path, False), (settings.persona_provider_map_path, True)]
     alert_variables = {name: value for name, value in values.items() if name.startswith(VARIABLES)}
     try:
         return PlatformSource(
             files=[(path, only_personas) for path, only_personas in given if path],
-            known=KnownNames.of(specs, settings.model_aliases, alert_variables),
+            known=KnownNames.of(specs, settings.model_aliases, alert_variables, providers),
         )
     except PlatformError as error:
         problems.extend(error.problems)

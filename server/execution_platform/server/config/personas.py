@@ -262,7 +262,9 @@ class PersonaSettings(_Model):
     )
     service_tier: str = Field(default="", description="Tier of service, where the request names none.")
     allowed_providers: tuple[str, ...] = Field(default=(), description="Who may be asked. Empty: all.")
-    allowed_regions: tuple[str, ...] = Field(default=(), description="Regions that may be asked. Empty: all.")
+    allowed_regions: tuple[str, ...] = Field(
+        default=(), description="Regions that may be asked: those named here, and those that adapters know. Empty: all."
+    )
     labels: Annotated[dict[Label, Label], Field(max_length=32)] = Field(
         default_factory=dict, description="Labels that its chats carry."
     )
@@ -302,7 +304,9 @@ class Breaker(_Model):
 class ProviderSettings(_Model):
     """What the routes need to know of a provider beyond EP_<PROVIDER>_*."""
 
-    region: str = Field(default="", description="Region that it serves from, in words of your own.")
+    region: str = Field(
+        default="", description="Region that it serves from, in words of your own. Goes before what its adapter knows."
+    )
     limits: LimitSettings = Field(default=LimitSettings(), description="What all chats together may ask of it.")
     breaker: Breaker | None = Field(default=None, description="Null: the file's `breaker`.")
 

@@ -265,6 +265,7 @@ class _Reader:
             made["defaults"] = validated(PersonaSettings, defaults, self._problems, WRITTEN_ONLY)
         self._check_tenants(sections.get("tenants"), made.get("tenants", {}))
         made["personas"] = self._whole_personas(defaults, made.get("providers", {}), made.get("models", {}))
+        self._look_at_regions(sections.get("providers"))
         self._look_at_budgets(sections.get("budgets"), made)
         self._check_report_targets(sections.get("reports"), made.get("alerts"))
         return None if self._problems else PlatformConfiguration(**made)
@@ -292,6 +293,15 @@ class _Reader:
             provider = scope.get("provider") if isinstance(scope, Fields) else None
             if isinstance(provider, Scalar) and provider.kind == "str" and provider.text:
                 self._known.check_provider(provider, self._problems)
+
+    def _look_at_regions(self, node: Node | None) -> None:
+        """Tell where a region goes before what an adapter knows of each model."""
+        for name, each in node.entries.items() if isinstance(node, Fields) else ():
+            spec = self._known.specs.get(name)
+            region = each.get("region") if isinstance(each, Fields) else None
+            if spec is not None and spec.places is not None and isinstance(region, Scalar) and region.text:
+                message = f"all models of {name} count as being there, whatever it knows of where each of them runs"
+                self._warnings.add(region, f"{message}; say so at `models` of those for which it is true")
 
     def _look_at_budgets(self, node: Node | None, made: Mapping[str, Any]) -> None:
         """Tell of budgets that count nothing, because nobody is called so."""

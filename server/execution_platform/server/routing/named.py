@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from execution_platform.adapters.errors import AdapterError, NotConfiguredError
+from execution_platform.adapters.errors import AdapterError
 from execution_platform.server.config.personas import RouteTarget
 from execution_platform.server.routing.persona import Persona
 from execution_platform.server.routing.plan import Leg
@@ -152,12 +152,7 @@ class _Names:
 
     def asked_for(self, model: str, field: str, why: str) -> Named:
         """Return what the request names. Raises AdapterError if that is nothing."""
-        try:
-            target = self.router.resolve(model, field)
-        except NotConfiguredError:
-            # No adapter for it is installed. The others may still answer.
-            provider, _, name = model.partition("/")
-            return Named(provider, name, why, field, problem=self.providers.missing(provider))
+        target = self.router.resolve(model, field)
         return Named(target.provider, target.model, why, field)
 
     def of_request(self, models: Iterable[str]) -> tuple[Named, ...]:
@@ -191,8 +186,7 @@ class _Names:
     def _configured(self, provider: str, model: str, weight: float, why: str) -> Named:
         problem = ""
         if not self.providers.knows(provider):
-            known = self.providers.is_not_installed(provider)
-            problem = self.providers.missing(provider) if known else "there is no provider of this name"
+            problem = "there is no provider of this name"
         else:
             model = model or self.providers.spec(provider).default_model
             if not model:

@@ -24,7 +24,7 @@ class Leg:
     Attributes:
         provider: its name.
         model: the provider's own name of the model.
-        region: what the configuration says of where it is; empty: nothing.
+        region: where it runs, as the configuration says, else its provider's adapter; empty: not known.
         request: the chat as it goes there, with what the model lacks left out; None: as the plan's.
         notices: what was left out of it.
     """

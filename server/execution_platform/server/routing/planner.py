@@ -21,8 +21,9 @@ from execution_platform.server.routing.persona import Persona, title_of
 from execution_platform.server.routing.plan import Candidate, Leg, Plan
 from execution_platform.server.routing.providers import Providers
 from execution_platform.server.routing.router import Router
-from execution_platform.server.routing.rules import Refusal, Rules, nobody_left, region_of, rules_for
+from execution_platform.server.routing.rules import Refusal, Rules, nobody_left, rules_for
 from execution_platform.server.routing.strategies import Inputs, KnowsLatencies, KnowsPrices, Option, ordered
+from execution_platform.server.routing.whereabouts import Whereabouts, whereabouts_of
 from execution_platform.v1 import catalog_pb2, chat_pb2
 
 __all__ = ["Planner"]
@@ -182,6 +183,7 @@ class _Known:
     configuration: PlatformConfiguration
     _personas: dict[str, Persona] = field(default_factory=dict)
     _facts: dict[tuple[str, str], Facts] = field(default_factory=dict)
+    _where: dict[tuple[str, str], Whereabouts] = field(default_factory=dict)
 
     def persona(self, name: str, field: str = "persona") -> Persona:
         """Return the persona of that name; without one, or without any in the configuration, what the defaults say."""
@@ -206,6 +208,15 @@ class _Known:
             if len(self._facts) > _REMEMBERED:
                 del self._facts[next(iter(self._facts))]
         return facts
+
+    def where(self, providers: Providers, provider: str, model: str) -> Whereabouts:
+        """Return where a model runs."""
+        where = self._where.get((provider, model))
+        if where is None:
+            where = self._where[provider, model] = whereabouts_of(self.configuration, providers, provider, model)
+            if len(self._where) > _REMEMBERED:
+                del self._where[next(iter(self._where))]
+        return where
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,19 +256,20 @@ class _Judged:
 
     def _judge(self, named: Iterable[Named]) -> Iterator[_Open]:
         for each in named:
-            leg = Leg(each.provider, each.model, region_of(self.known.configuration, each.provider, each.model))
-            found = self._refusal(each, leg) or self._fitting(each, leg)
+            where = self.known.where(self.providers, each.provider, each.model)
+            leg = Leg(each.provider, each.model, where.region)
+            found = self._refusal(each, where) or self._fitting(each, leg)
             if isinstance(found, _Open):
                 yield found
             else:
                 self.refused.append(Candidate(leg, found[0], (each.why, found[1])))
 
-    def _refusal(self, named: Named, leg: Leg) -> Refusal | None:
+    def _refusal(self, named: Named, where: Whereabouts) -> Refusal | None:
         """Return why one may not or cannot be asked; None: it may."""
-        refusal = self.rules.forbids(leg.provider, leg.region)
+        refusal = self.rules.forbids(named.provider, where)
         if refusal is not None:
             return refusal
-        missing = named.problem or self.providers.missing(leg.provider)
+        missing = named.problem or self.providers.missing(named.provider)
         return (catalog_pb2.ROUTE_VERDICT_NOT_CONFIGURED, missing) if missing else None
 
     def _fitting(self, named: Named, leg: Leg) -> _Open | Refusal:

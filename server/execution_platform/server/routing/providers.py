@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from execution_platform.adapters.errors import AdapterError, NotConfiguredError
-from execution_platform.adapters.registry import NOT_INSTALLED, Registry, UnknownProviderError
+from execution_platform.adapters.registry import Registry, UnknownProviderError
 from execution_platform.adapters.spi import Adapter, PriceListing, ProviderConfig, ProviderSpec
 from execution_platform.server.errors import ProviderNotFoundError
 from execution_platform.v1 import catalog_pb2, chat_pb2, error_pb2
@@ -94,12 +94,8 @@ class Providers:
         """Return whether there is a provider of that name."""
         return name in self._entries
 
-    def is_not_installed(self, name: str) -> bool:
-        """Return whether a configuration may name this provider although no adapter for it is installed."""
-        return name in NOT_INSTALLED and name not in self._entries
-
     def spec(self, name: str) -> ProviderSpec:
-        """Return a provider's spec. Raises ProviderNotFoundError, naming the nearest, or NotConfiguredError."""
+        """Return a provider's spec. Raises ProviderNotFoundError, naming the nearest."""
         return self._entry(name).spec
 
     def listings(self) -> dict[str, PriceListing]:
@@ -116,12 +112,7 @@ class Providers:
         return self._entry(name).record
 
     def missing(self, name: str) -> str:
-        """Return what is missing to use a provider, naming the setting; empty: nothing.
-
-        Raises ProviderNotFoundError, but not for one whose adapter alone is missing: that is what it says.
-        """
-        if self.is_not_installed(name):
-            return f"no adapter for {NOT_INSTALLED[name]} is installed"
+        """Return what is missing to use a provider, naming the remedy; empty: nothing. Raises ProviderNotFoundError."""
         entry = self._entry(name)
         prefix = f"EP_{name.upper()}_"
         if entry.spec.needs_key and entry.config.api_key is None:
@@ -190,10 +181,6 @@ class Providers:
 
     def _entry(self, name: str) -> _Entry:
         entry = self._entries.get(name)
-        if entry is None and name in NOT_INSTALLED:
-            raise NotConfiguredError(
-                f"provider {name} is not configured: {self.missing(name)} in this version", field="model"
-            )
         if entry is None:
             unknown = UnknownProviderError(name, self._entries)
             raise ProviderNotFoundError(str(unknown), field="model")

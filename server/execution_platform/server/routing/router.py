@@ -66,7 +66,7 @@ class Router:
             if slash:
                 self._providers.spec(provider)
                 return Target(provider, name) if name else self._default_of(provider, field)
-            if self._providers.knows(model) or self._providers.is_not_installed(model):
+            if self._providers.knows(model):
                 return self._default_of(model, field)
         except AdapterError as error:
             error.field = field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,15 @@ from execution_platform.server.routing.capabilities import Facts, by_name, missi
 from execution_platform.server.routing.persona import Persona
 from execution_platform.server.routing.plan import Candidate
 from execution_platform.server.routing.providers import Providers
+from execution_platform.server.routing.whereabouts import Whereabouts, regions_known
 from execution_platform.v1 import catalog_pb2, chat_pb2
 
-__all__ = ["NOT_ALLOWED", "Refusal", "Rules", "nobody_left", "region_of", "rules_for"]
+__all__ = ["NOT_ALLOWED", "Refusal", "Rules", "nobody_left", "rules_for"]
 
 NOT_ALLOWED = frozenset({catalog_pb2.ROUTE_VERDICT_PROVIDER_NOT_ALLOWED, catalog_pb2.ROUTE_VERDICT_REGION_NOT_ALLOWED})
+
+#: Known names that an error lists.
+_LISTED = 20
 
 Refusal = tuple[catalog_pb2.RouteVerdict.ValueType, str]
 
@@ -28,7 +33,7 @@ class Rules:
 
     Attributes:
         providers: who may be asked, by whose list it is; an empty mapping: anybody.
-        regions: from where, by whose list it is.
+        regions: where it may run, by whose list it is.
         required: what whoever answers must be able to do.
     """
 
@@ -36,14 +41,13 @@ class Rules:
     regions: Mapping[str, frozenset[str]]
     required: Set
 
-    def forbids(self, provider: str, region: str) -> Refusal | None:
+    def forbids(self, provider: str, where: Whereabouts) -> Refusal | None:
         """Return why a route may not be asked; None: it may."""
         for whose, names in self.providers.items():
             if provider not in names:
                 return catalog_pb2.ROUTE_VERDICT_PROVIDER_NOT_ALLOWED, f"{whose} allows only {_list(names)}"
         for whose, names in self.regions.items():
-            if region not in names:
-                where = f"it serves from {region}" if region else "the configuration names no region for it"
+            if names.isdisjoint(where.names):
                 why = f"{where}; {whose} allows only {_list(names)}"
                 return catalog_pb2.ROUTE_VERDICT_REGION_NOT_ALLOWED, why
         return None
@@ -64,28 +68,19 @@ def rules_for(
     """
     routing, settings = request.routing, persona.settings
     for index, name in enumerate(routing.allowed_providers):
-        if not providers.knows(name) and not providers.is_not_installed(name):
+        if not providers.knows(name):
             _unknown(f"routing.allowed_providers[{index}]", name, "provider", providers.names())
     if routing.allowed_regions:
-        regions = _regions(configuration)
+        regions = regions_known(configuration, providers)
         for index, name in enumerate(routing.allowed_regions):
             if name not in regions:
-                _unknown(f"routing.allowed_regions[{index}]", name, "region of the configuration", sorted(regions))
+                _unknown(f"routing.allowed_regions[{index}]", name, "region", sorted(regions))
     required = by_name(settings.requires) if settings.requires else frozenset()
     return Rules(
         _lists(persona, settings.allowed_providers, routing.allowed_providers),
         _lists(persona, settings.allowed_regions, routing.allowed_regions),
         required | frozenset(routing.required_capabilities) if routing.required_capabilities else required,
     )
-
-
-def region_of(configuration: PlatformConfiguration, provider: str, model: str) -> str:
-    """Return where a model is, as the configuration says: the model's own region, else its provider's; else empty."""
-    facts = configuration.models.get(f"{provider}/{model}") if configuration.models else None
-    if facts is not None and facts.region:
-        return facts.region
-    settings = configuration.providers.get(provider)
-    return "" if settings is None else settings.region
 
 
 def nobody_left(refused: Sequence[Candidate], rules: Rules, field: str) -> AdapterError:
@@ -122,15 +117,15 @@ def _lists(persona: Persona, own: Iterable[str], given: Iterable[str]) -> dict[s
     return {whose: names for whose, names in lists.items() if names}
 
 
-def _regions(configuration: PlatformConfiguration) -> set[str]:
-    named = {settings.region for settings in configuration.providers.values()}
-    named |= {facts.region for facts in configuration.models.values()}
-    return named - {""}
-
-
 def _unknown(field: str, name: str, what: str, known: Sequence[str]) -> None:
-    have = f"known: {', '.join(known)}" if known else "there is none"
-    raise InvalidRequestError(f"{field}: no {what} is named {name[:128]!r}; {have}", field=field)
+    near = difflib.get_close_matches(name, known, n=1)
+    have = (
+        f"known: {', '.join(known[:_LISTED])}{' and more' if len(known) > _LISTED else ''}"
+        if known
+        else "there is none"
+    )
+    hint = f"did you mean {near[0]!r}?" if near else have
+    raise InvalidRequestError(f"{field}: no {what} is named {name[:128]!r}; {hint}", field=field)
 
 
 def _list(names: Iterable[str]) -> str:

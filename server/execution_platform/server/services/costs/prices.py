@@ -165,7 +165,7 @@ class PriceOffice:
         if not provider:
             ready = [name for name in self._providers.names() if not self._providers.missing(name)]
             return sorted({*ready, *declared})
-        if not self._providers.knows(provider) and not self._providers.is_not_installed(provider):
+        if not self._providers.knows(provider):
             raise ProviderNotFoundError(f"provider: there is no provider {provider!r:.100}", field="provider")
         return [provider]
 
