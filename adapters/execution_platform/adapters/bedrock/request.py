@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from execution_platform.adapters.bedrock.models import FAMILY
+from execution_platform.adapters.bedrock.families import ModelFacts, Thinks
+from execution_platform.adapters.bedrock.models import FAMILY, facts_of
+from execution_platform.adapters.bedrock.options import write_further, write_inference, write_output, write_tier
+from execution_platform.adapters.bedrock.prompt_blocks import PromptBlocks, WireBlock
 from execution_platform.adapters.bedrock.regions import model_name, model_path
+from execution_platform.adapters.bedrock.tools import parallel_choice, write_tool_config, write_tools
 from execution_platform.adapters.errors import InvalidRequestError
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.patches import apply_provider_options
@@ -22,6 +26,11 @@ __all__ = ["WireRequest", "build_request"]
 
 _Body = dict[str, Any]
 
+_JSON = "application/json"
+_EVENT_STREAM = "application/vnd.amazon.eventstream"
+_MOST_CACHE_POINTS = 4
+_FIRST_WORDS = "(The conversation begins with an answer.)"
+
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
@@ -31,7 +40,7 @@ class WireRequest:
         body: JSON.
         path: the URL's path, encoded.
         region: the region whose endpoint is asked.
-        headers: besides those of the signature.
+        headers: besides those of the signature; `accept` says whether a stream or a whole answer is asked for.
         notices: what could not be honoured, or was filled in.
     """
 
@@ -55,13 +64,15 @@ def build_request(call: Call, provider: str, region: str) -> WireRequest:
         UnsupportedOptionError: the model cannot honour an option, and the request wants that refused.
     """
     notices = Notices(call.request)
-    body = apply_provider_options(_build(call), call.request, {provider, FAMILY})
-    accept = "application/json" if call.unary else "application/vnd.amazon.eventstream"
+    facts = facts_of(call.model)
+    body = apply_provider_options(_build(call.request, facts, notices), call.request, {provider, FAMILY})
+    # Some models refuse to stream calls of tools; their whole answer gives the same events.
+    streams = not call.unary and (facts.streams_tools or "toolConfig" not in body)
     return WireRequest(
         encode_json(body),
-        model_path(call.model, "converse" if call.unary else "converse-stream"),
+        model_path(call.model, "converse-stream" if streams else "converse"),
         _region(call.model, region),
-        {"content-type": "application/json", "accept": accept},
+        {"content-type": _JSON, "accept": _EVENT_STREAM if streams else _JSON},
         tuple(notices.items),
     )
 
@@ -73,12 +84,119 @@ def _region(model: str, configured: str) -> str:
     return region
 
 
-def _build(call: Call) -> _Body:
-    body: _Body = {"messages": [], "inferenceConfig": {}}
-    for message in call.request.messages:
-        role = "assistant" if message.role == content_pb2.ROLE_ASSISTANT else "user"
-        content = [{"text": block.text.text} for block in message.content if block.HasField("text")]
-        body["messages"].append({"role": role, "content": content})
-    if call.request.sampling.HasField("max_output_tokens"):
-        body["inferenceConfig"]["maxTokens"] = call.request.sampling.max_output_tokens
+def _build(request: chat_pb2.ChatRequest, facts: ModelFacts, notices: Notices) -> _Body:
+    blocks = PromptBlocks(FAMILY, facts, notices, request.cache.ttl if request.cache.HasField("ttl") else None)
+    body: _Body = {}
+    tools = write_tools(request, FAMILY, facts, blocks, notices)
+    _write_prompt(body, request, blocks, facts, notices)
+    config = write_tool_config(request, tools, blocks.tools_used, facts, notices)
+    if config is not None:
+        body["toolConfig"] = config
+    _write_options(body, request, config, facts, notices)
+    _write_cache(body, request.cache, blocks, facts, notices)
     return body
+
+
+def _write_prompt(
+    body: _Body, request: chat_pb2.ChatRequest, blocks: PromptBlocks, facts: ModelFacts, notices: Notices
+) -> None:
+    system = blocks.write_system(request.system)
+    messages: list[_Body] = []
+    for position, message in enumerate(request.messages):
+        path = f"messages[{position}]"
+        if message.name:
+            notices.param_dropped(f"{path}.name", "the provider does not name participants")
+        role = _role(message.role, path, facts.system_messages and bool(messages), notices)
+        content = blocks.write_message(message.content, f"{path}.content", by_model=role == "assistant")
+        if content:
+            _append(messages, role, content)
+        else:
+            notices.add(chat_pb2.NOTICE_CODE_BLOCK_DROPPED, path, "the provider takes no empty message")
+    if system and not facts.system:
+        notices.param_adjusted("system", "sent as the user's: the model takes no instructions before the conversation")
+        _put_first(messages, system)
+    elif system:
+        body["system"] = system
+    if messages and messages[0]["role"] != "user":
+        notices.param_defaulted("messages[0]", "words of a user are put before: the provider takes no other beginning")
+        _put_first(messages, [{"text": _FIRST_WORDS}])
+    body["messages"] = messages
+
+
+def _append(messages: list[_Body], role: str, content: list[WireBlock]) -> None:
+    """Add a message, or its content to the one before: the provider wants the roles to alternate."""
+    if messages and messages[-1]["role"] == role:
+        messages[-1]["content"] += content
+    else:
+        messages.append({"role": role, "content": content})
+
+
+def _put_first(messages: list[_Body], content: list[WireBlock]) -> None:
+    """Put content of the user's before all other."""
+    if messages and messages[0]["role"] == "user":
+        messages[0]["content"][:0] = content
+    else:
+        messages.insert(0, {"role": "user", "content": content})
+
+
+def _role(role: content_pb2.Role.ValueType, path: str, takes_system: bool, notices: Notices) -> str:
+    if role == content_pb2.ROLE_ASSISTANT:
+        return "assistant"
+    if role == content_pb2.ROLE_SYSTEM:
+        if takes_system:
+            return "system"
+        why = "sent as user: the model takes instructions only before the conversation"
+        notices.param_adjusted(f"{path}.role", why)
+    return "user"
+
+
+def _write_options(
+    body: _Body,
+    request: chat_pb2.ChatRequest,
+    tool_config: _Body | None,
+    facts: ModelFacts,
+    notices: Notices,
+) -> None:
+    inference = write_inference(request.sampling, facts, notices)
+    further = write_further(request, inference, facts, notices)
+    output = write_output(request, facts, notices)
+    if tool_config is not None:
+        _unforce(tool_config, further, facts, notices)
+        parallel = parallel_choice(request, tool_config.get("toolChoice"), facts, notices)
+        if parallel is not None:
+            further["tool_choice"] = parallel
+    tier = write_tier(request, notices)
+    if inference:
+        body["inferenceConfig"] = inference
+    if further:
+        body["additionalModelRequestFields"] = further
+    if output:
+        body["outputConfig"] = output
+    if tier is not None:
+        body["serviceTier"] = tier
+
+
+def _unforce(tool_config: _Body, further: _Body, facts: ModelFacts, notices: Notices) -> None:
+    """Leave the choice of a tool to a model that thinks: Claude refuses both at once."""
+    thinks = further.get("thinking", {}).get("type") in {"enabled", "adaptive"}
+    forced = not tool_config.get("toolChoice", {"auto": {}}).keys() <= {"auto"}
+    if forced and thinks and facts.thinks is not Thinks.ALWAYS_FREELY:
+        notices.param_adjusted("tool_choice.mode", "the model takes no forced calls while it thinks; it decides itself")
+        del tool_config["toolChoice"]
+
+
+def _write_cache(
+    body: _Body, cache: chat_pb2.CachePolicy, blocks: PromptBlocks, facts: ModelFacts, notices: Notices
+) -> None:
+    if cache.automatic and facts.caches is False:
+        notices.param_dropped("cache.automatic", "the model caches no prompts")
+    elif cache.automatic:
+        # The first point outlives a change of the conversation, the last one covers all of it.
+        for content in (body.get("system"), body["messages"][-1]["content"] if body["messages"] else None):
+            ends_open = content and not (isinstance(content[-1], dict) and "cachePoint" in content[-1])
+            if content and ends_open and blocks.cache_points < _MOST_CACHE_POINTS:
+                content.append(blocks.cache_point(content_pb2.CacheHint(), "cache"))
+    if cache.key:
+        notices.param_dropped("cache.key", "the provider does not group requests")
+    if cache.cached_content:
+        notices.param_dropped("cache.cached_content", "the provider has no content that was cached before")
