@@ -1,0 +1,67 @@
+"""The program's command line. What is private or long goes into files that only the cage has."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from claude_agent_sdk import ClaudeAgentOptions
+from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+__all__ = ["PROGRAM", "Command", "command_of"]
+
+#: Where the cage has the program.
+PROGRAM = "/opt/claude"
+
+_FILES = "/run/agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is run in the cage.
+
+    Attributes:
+        arguments: the program and its arguments. Every process of the machine can read them.
+        files: contents by path, read-only in the cage.
+    """
+
+    arguments: tuple[str, ...]
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+
+def command_of(options: ClaudeAgentOptions) -> Command:
+    """Return the command line of a run as the SDK makes it, for the program in the cage."""
+    files: dict[str, bytes] = {}
+    given = dataclasses.replace(options, cli_path=PROGRAM, cwd=None, extra_args=dict(options.extra_args))
+    _move_servers(given, files)
+    _move_system_prompt(given, files)
+    # The SDK offers no other way to its command line; its version is pinned, and a test holds what comes out.
+    command = SubprocessCLITransport("", given)._build_command()  # noqa: SLF001
+    return Command(tuple(command), files)
+
+
+def _move_servers(options: ClaudeAgentOptions, files: dict[str, bytes]) -> None:
+    """MCP servers carry the callers' tokens."""
+    servers = options.mcp_servers
+    if not isinstance(servers, dict) or not servers:
+        return
+    path = f"{_FILES}/mcp.json"
+    files[path] = json.dumps({"mcpServers": servers}).encode()
+    options.mcp_servers = path
+
+
+def _move_system_prompt(options: ClaudeAgentOptions, files: dict[str, bytes]) -> None:
+    """A system prompt is the caller's business, and an argument ends at 128 KiB."""
+    prompt = options.system_prompt
+    path = f"{_FILES}/system.md"
+    if isinstance(prompt, str) and prompt:
+        files[path] = prompt.encode()
+        options.system_prompt = {"type": "file", "path": path}
+    elif isinstance(prompt, dict) and prompt["type"] == "custom" and prompt["prompt"]:
+        files[path] = prompt["prompt"].encode()
+        options.system_prompt = {"type": "file", "path": path}
+    elif isinstance(prompt, dict) and prompt["type"] == "preset" and prompt.get("append"):
+        files[path] = prompt["append"].encode()
+        options.system_prompt = {"type": "preset", "preset": "claude_code"}
+        options.extra_args["append-system-prompt-file"] = path

@@ -1,0 +1,161 @@
+"""Between the SDK and a caged process: control lines go to the SDK, all others, as they are, to the translation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+from claude_agent_sdk import Transport
+
+from execution_platform.adapters.claude_agent.process import Process
+from execution_platform.adapters.errors import AdapterError, UnavailableError
+
+__all__ = ["Link"]
+
+#: Pieces of output that wait for their reader; the program waits behind them.
+_MOST_WAITING = 4
+
+#: A line is one message: a tool's result may be an image, which nothing needs to hold twice over.
+_LONGEST_LINE = 64 << 20
+
+#: Seconds between the last byte of output and the program's end.
+_EXIT_SECONDS = 5.0
+
+
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+_read_kind = msgspec.json.Decoder(_Kind).decode
+
+
+class Link(Transport):
+    """The SDK's transport over a process that somebody else starts and ends.
+
+    Attributes:
+        startup_seconds: from the process's start to its first line; None: there was none yet.
+        asked: the program has begun to answer, so the model may have been asked.
+        complete: the program has told its result.
+        noise: the last line that was no message.
+    """
+
+    def __init__(self, process: Process, started: float) -> None:
+        self._process = process
+        self._started = started
+        self._pieces = _Pieces(_MOST_WAITING)
+        self.startup_seconds: float | None = None
+        self.asked = False
+        self.complete = False
+        self.noise = ""
+
+    async def connect(self) -> None:
+        """Do nothing: the process runs."""
+
+    def is_ready(self) -> bool:
+        """Tell that it may be written to."""
+        return True
+
+    async def write(self, data: str) -> None:
+        """Hand the SDK's line to the program. Raises OSError when it has gone."""
+        await self._process.write(data.encode())
+
+    async def end_input(self) -> None:
+        """Tell the program that no more messages come."""
+        self._process.end_input()
+
+    async def close(self) -> None:
+        """Do nothing: who started the process ends it."""
+
+    async def read_messages(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the control messages; wait while nobody takes the output.
+
+        Raises:
+            UnavailableError: the program ended before its result, or wrote something else than messages.
+        """
+        rest = b""
+        while data := await self._process.read():
+            if self.startup_seconds is None:
+                self.startup_seconds = time.monotonic() - self._started
+            *lines, rest = (rest + data).split(b"\n") if b"\n" in data else (rest + data,)
+            if len(rest) > _LONGEST_LINE:
+                raise UnavailableError("Claude Code wrote a line without an end")
+            output: list[bytes] = []
+            for line in lines:
+                kind = self._kind(line)
+                if kind.startswith("control_"):
+                    yield json.loads(line)
+                elif kind:
+                    self.asked = self.asked or kind != "system"
+                    self.complete = self.complete or kind == "result"
+                    output.append(line + b"\n")
+            if output:
+                await self._pieces.put(b"".join(output))
+        if not self.complete:
+            raise await self._failure()
+
+    def _kind(self, line: bytes) -> str:
+        """Return the type of a message; empty: it is none, as where a library prints a warning."""
+        try:
+            return _read_kind(line).type
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.noise = line[:500].decode(errors="replace").strip() or self.noise
+            return ""
+
+    async def _failure(self) -> AdapterError:
+        """Say why the output ended before its result."""
+        await self._process.exited(_EXIT_SECONDS)
+        return self._process.failure(self.noise)
+
+    async def output(self) -> AsyncGenerator[bytes, None]:
+        """Yield whole lines as they were written. Raises what :meth:`finish` was told."""
+        while piece := await self._pieces.get():
+            yield piece
+
+    def finish(self, error: AdapterError | None = None) -> None:
+        """End the output, with an error or without. The first end counts."""
+        self._pieces.close(error)
+
+
+class _Pieces:
+    """What one writes and another reads, at most some pieces ahead."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: deque[bytes] = deque()
+        self._changed = asyncio.Event()
+        self._closed = False
+        self._error: AdapterError | None = None
+
+    async def put(self, piece: bytes) -> None:
+        """Add a piece; waits while there are too many. Once it is closed, nothing is added."""
+        while len(self._waiting) >= self._most and not self._closed:
+            await self._change()
+        if not self._closed:
+            self._waiting.append(piece)
+            self._changed.set()
+
+    async def get(self) -> bytes:
+        """Take a piece; waits for one. Empty: there will be none. Raises the error that it was closed with."""
+        while not self._waiting and not self._closed:
+            await self._change()
+        if self._waiting:
+            piece = self._waiting.popleft()
+            self._changed.set()
+            return piece
+        if self._error is not None:
+            raise self._error
+        return b""
+
+    def close(self, error: AdapterError | None) -> None:
+        if not self._closed:
+            self._closed, self._error = True, error
+            self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

@@ -1,0 +1,251 @@
+"""Runs: at most so many at once, the others in a line, each a process tree that ends with its block."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, Protocol
+
+from claude_agent_sdk import ClaudeAgentOptions, query
+
+from execution_platform.adapters.claude_agent.command import command_of
+from execution_platform.adapters.claude_agent.link import Link
+from execution_platform.adapters.claude_agent.process import Process, uninterrupted
+from execution_platform.adapters.claude_agent.sandbox import Cage, Programs, find_programs
+from execution_platform.adapters.errors import (
+    AdapterError,
+    OverloadedError,
+    ProviderTimeoutError,
+    StreamBrokenError,
+    UnavailableError,
+)
+
+__all__ = ["AgentRun", "Running", "Runs"]
+
+#: Seconds that a run with a result gets to write down its session and end by itself.
+_PATIENCE = 5.0
+
+#: Seconds that the SDK gets to end once its process has gone.
+_DRIVER_SECONDS = 10.0
+
+
+class AgentRun(Protocol):
+    """What is run: the options, and the messages of the user, of which the last one starts it."""
+
+    @property
+    def options(self) -> ClaudeAgentOptions:
+        """The run's options; `cwd`, `env` and `cli_path` are the cage's."""
+        ...
+
+    @property
+    def prompt(self) -> Sequence[dict[str, Any]]:
+        """Messages as the SDK's streaming input takes them."""
+        ...
+
+
+class Running:
+    """A run that goes on; :meth:`Runs.begin` makes it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @property
+    def startup_seconds(self) -> float | None:
+        """Seconds from the process's start to its first line; None: there was none yet."""
+        return self._link.startup_seconds
+
+    async def output(self) -> AsyncGenerator[bytes, None]:
+        r"""Yield the program's output, whole lines of JSON, each with its line's end, as they are written.
+
+        A reader that is slow stops the program: some hundred KiB are read ahead. To be iterated once.
+
+        Raises:
+            NotConfiguredError: the cage cannot be built on this machine.
+            UnavailableError: the program ended without a result, before it said anything of an answer.
+            StreamBrokenError: the same, after that.
+            ProviderTimeoutError: the time is over.
+        """
+        async with aclosing(self._link.output()) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+class Runs:
+    """The runs of one adapter.
+
+    Args:
+        most_runs: how many may run at the same time.
+        most_waiting: how many may wait for their turn; further ones are refused.
+        programs: finds the programs, on each run.
+    """
+
+    def __init__(self, most_runs: int, most_waiting: int, *, programs: Callable[[], Programs] = find_programs) -> None:
+        self._most_waiting = most_waiting
+        self._places = asyncio.Semaphore(most_runs)
+        self._programs = programs
+        self._open: set[_Open] = set()
+        self._closed = False
+        self.waiting = 0
+
+    @property
+    def running(self) -> int:
+        """How many processes run."""
+        return len(self._open)
+
+    @asynccontextmanager
+    async def begin(self, run: AgentRun, cage: Cage, *, timeout: float | None = None) -> AsyncIterator[Running]:
+        """Start a run when it is its turn, and end its processes with the block, whatever happens in it.
+
+        Args:
+            run: what is run.
+            cage: what it sees of this machine.
+            timeout: seconds that it may take, those in the line included; None: as long as it takes.
+
+        Raises:
+            OverloadedError: the line is full.
+            ProviderTimeoutError: its turn did not come in time.
+            InvalidRequestError: the workspace is not what it was when it was checked.
+            NotConfiguredError: a program is missing, or cannot be run.
+            UnavailableError: the adapter is being closed.
+        """
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        await self._turn(deadline)
+        try:
+            process, started = await self._start(run, cage)
+            open_run = _Open(run, process, Link(process, started), deadline)
+            self._open.add(open_run)
+            try:
+                open_run.start()
+                if self._stopped():
+                    open_run.fail(_stopping())
+                yield Running(open_run.link)
+            finally:
+                await open_run.end()
+                self._open.discard(open_run)
+        finally:
+            self._places.release()
+
+    async def aclose(self) -> None:
+        """End all runs and refuse those that wait. Bounded; idempotent."""
+        self._closed = True
+        for open_run in list(self._open):
+            open_run.fail(_stopping())
+        await asyncio.gather(*(open_run.end() for open_run in list(self._open)))
+
+    async def _turn(self, deadline: float | None) -> None:
+        """Wait in the line."""
+        if self._stopped():
+            raise _stopping()
+        if self._places.locked() and self.waiting >= self._most_waiting:
+            raise OverloadedError(f"{self.waiting} runs wait for their turn already; EP_CLAUDE_AGENT_MOST_WAITING")
+        self.waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._places.acquire()
+        except TimeoutError:
+            late = ProviderTimeoutError("its turn did not come in time: all runs are taken")
+            late.asked = False
+            raise late from None
+        finally:
+            self.waiting -= 1
+        if self._stopped():
+            self._places.release()
+            raise _stopping()
+
+    def _stopped(self) -> bool:
+        return self._closed
+
+    async def _start(self, run: AgentRun, cage: Cage) -> tuple[Process, float]:
+        command = command_of(run.options)
+        programs = self._programs()
+        started = time.monotonic()
+        return await Process.start(cage, command, programs), started
+
+
+class _Open:
+    """A run whose process is there: drives the SDK, and ends both.
+
+    Args:
+        run: what is run.
+        process: the caged program.
+        link: between the SDK and the process.
+        deadline: the loop's time at which it has taken too long; None: never.
+    """
+
+    def __init__(self, run: AgentRun, process: Process, link: Link, deadline: float | None) -> None:
+        self.link = link
+        self._run = run
+        self._process = process
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
+        self._driver: asyncio.Task[None] | None = None
+        self._failure: AdapterError | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Let the SDK talk to the program, until it ends or the time is over."""
+        loop = asyncio.get_running_loop()
+        self._driver = loop.create_task(self._drive())
+        if self._deadline is not None:
+            self._timer = loop.call_at(self._deadline, self._late)
+
+    async def _drive(self) -> None:
+        """Run the SDK's conversation. How it ended is told to the reader of the output."""
+        try:
+            async with aclosing(self._messages()) as messages:
+                async for _ in messages:
+                    pass
+        except AdapterError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - the SDK raises Exception itself
+            self.fail(self._process.failure(str(error)))
+        self.link.finish()
+
+    def _messages(self) -> AsyncGenerator[Any, None]:
+        async def prompt() -> AsyncIterator[dict[str, Any]]:
+            for message in self._run.prompt:
+                yield message
+
+        # A generator, though its type says iterator.
+        return query(prompt=prompt(), options=self._run.options, transport=self.link)  # type: ignore[return-value]
+
+    def _late(self) -> None:
+        self.fail(ProviderTimeoutError("the run took longer than it may"))
+
+    def fail(self, error: AdapterError) -> None:
+        """End the output with an error, once what was said before it is taken, and the processes."""
+        if self._failure is None and not self.link.complete:
+            self._failure = self._placed(error)
+            self.link.finish(self._failure)
+            self._process.kill_soon()
+
+    def _placed(self, error: AdapterError) -> AdapterError:
+        """Return the error as it is where it came: after the model was asked, or before."""
+        if type(error) is UnavailableError and self.link.asked:
+            error = StreamBrokenError(error.message, retryable=error.told)
+        error.unanswered = self.link.asked
+        return error
+
+    async def end(self) -> None:
+        """End the processes, then the SDK's conversation with them. Bounded; not to be cancelled; idempotent."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end())
+        await uninterrupted(self._ending)
+
+    async def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._process.end(_PATIENCE if self.link.complete else 0.0)
+        self.link.finish()
+        if self._driver is not None:
+            self._driver.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({self._driver}, timeout=_DRIVER_SECONDS)
+
+
+def _stopping() -> UnavailableError:
+    error = UnavailableError("the server is stopping")
+    error.asked = False
+    return error
