@@ -217,9 +217,12 @@ def _nova_thinking(reasoning: chat_pb2.Reasoning, inference: dict[str, Any], not
         notices.param_adjusted("reasoning.budget_tokens", f"the model takes no budget; it thinks with {effort} effort")
     elif not reasoning.effort:
         notices.param_defaulted("reasoning.effort", "medium is used: the model needs an effort")
-    if effort == "high":
-        # "Extended thinking in Amazon Nova 2": these must be unset then.
-        for name, field in (("maxTokens", "max_output_tokens"), ("temperature", "temperature"), ("topP", "top_p")):
+    if effort == "high" and "maxTokens" in inference:
+        # "Extended thinking in Amazon Nova 2": the three must be unset then. A limit guards against costs: it stays.
+        notices.param_adjusted("reasoning.effort", "medium is used: with high effort the model takes no limit of tokens")
+        effort = "medium"
+    elif effort == "high":
+        for name, field in (("temperature", "temperature"), ("topP", "top_p")):
             if inference.pop(name, None) is not None:
                 notices.param_dropped(f"sampling.{field}", "the model takes none when it thinks with high effort")
     return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}}
