@@ -15,12 +15,12 @@ from typing import Any
 
 from claude_agent_sdk import ClaudeAgentOptions
 from pydantic import SecretStr
+from tests.adapters.claude_agent.messages_api import MessagesApi
 
 from execution_platform.adapters.claude_agent.environment import agent_environment
 from execution_platform.adapters.claude_agent.runs import Runs
 from execution_platform.adapters.claude_agent.sandbox import Cage
 from execution_platform.adapters.errors import AdapterError
-from tests.adapters.claude_agent.messages_api import MessagesApi
 
 SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "text": ("@text Hello there.", {}),
@@ -34,8 +34,11 @@ SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "error_429": ("@error 429", {}),
     "error_529_once": ("@error 529 1\n@text Then it went well.", {}),
     "sub_agent": (
-        '@tool Agent {"description": "count", "subagent_type": "general-purpose", '
-        '"prompt": "@tool Bash {\\"command\\": \\"echo inner\\"}\\n@text The inner answer."}\n@text It told {result}.',
+        (
+            '@tool Agent {"description": "count", "subagent_type": "general-purpose", '
+            '"prompt": "@tool Bash {\\"command\\": \\"echo inner\\"}\\n@text The inner answer."}'
+            "\n@text It told {result}."
+        ),
         {"tools": ["Bash", "Agent"], "allowed_tools": ["Bash", "Agent"]},
     ),
 }

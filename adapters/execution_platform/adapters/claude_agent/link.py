@@ -23,12 +23,10 @@ _MOST_WAITING = 4
 #: A line is one message: a tool's result may be an image, which nothing needs to hold twice over.
 _LONGEST_LINE = 64 << 20
 
-#: Seconds between the last byte of output and the program's end.
-_EXIT_SECONDS = 5.0
-
 
 class _Kind(msgspec.Struct):
     type: str = ""
+    status: Any = None
 
 
 _read_kind = msgspec.json.Decoder(_Kind).decode
@@ -39,7 +37,8 @@ class Link(Transport):
 
     Attributes:
         startup_seconds: from the process's start to its first line; None: there was none yet.
-        asked: the program has begun to answer, so the model may have been asked.
+        asked: the model may have been asked.
+        answering: a part of an answer has come.
         complete: the program has told its result.
         noise: the last line that was no message.
     """
@@ -50,6 +49,7 @@ class Link(Transport):
         self._pieces = _Pieces(_MOST_WAITING)
         self.startup_seconds: float | None = None
         self.asked = False
+        self.answering = False
         self.complete = False
         self.noise = ""
 
@@ -86,30 +86,27 @@ class Link(Transport):
                 raise UnavailableError("Claude Code wrote a line without an end")
             output: list[bytes] = []
             for line in lines:
-                kind = self._kind(line)
+                kind = self._read(line)
                 if kind.startswith("control_"):
                     yield json.loads(line)
                 elif kind:
-                    self.asked = self.asked or kind != "system"
-                    self.complete = self.complete or kind == "result"
                     output.append(line + b"\n")
             if output:
                 await self._pieces.put(b"".join(output))
-        if not self.complete:
-            raise await self._failure()
+        if not self.complete and not self._pieces.closed:
+            raise await self._process.failure(self.noise)
 
-    def _kind(self, line: bytes) -> str:
+    def _read(self, line: bytes) -> str:
         """Return the type of a message; empty: it is none, as where a library prints a warning."""
         try:
-            return _read_kind(line).type
+            message = _read_kind(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             self.noise = line[:500].decode(errors="replace").strip() or self.noise
             return ""
-
-    async def _failure(self) -> AdapterError:
-        """Say why the output ended before its result."""
-        await self._process.exited(_EXIT_SECONDS)
-        return self._process.failure(self.noise)
+        self.answering = self.answering or message.type in {"stream_event", "assistant"}
+        self.asked = self.asked or self.answering or message.status == "requesting"
+        self.complete = self.complete or message.type == "result"
+        return message.type
 
     async def output(self) -> AsyncGenerator[bytes, None]:
         """Yield whole lines as they were written. Raises what :meth:`finish` was told."""
@@ -128,20 +125,20 @@ class _Pieces:
         self._most = most
         self._waiting: deque[bytes] = deque()
         self._changed = asyncio.Event()
-        self._closed = False
+        self.closed = False
         self._error: AdapterError | None = None
 
     async def put(self, piece: bytes) -> None:
         """Add a piece; waits while there are too many. Once it is closed, nothing is added."""
-        while len(self._waiting) >= self._most and not self._closed:
+        while len(self._waiting) >= self._most and not self.closed:
             await self._change()
-        if not self._closed:
+        if not self.closed:
             self._waiting.append(piece)
             self._changed.set()
 
     async def get(self) -> bytes:
         """Take a piece; waits for one. Empty: there will be none. Raises the error that it was closed with."""
-        while not self._waiting and not self._closed:
+        while not self._waiting and not self.closed:
             await self._change()
         if self._waiting:
             piece = self._waiting.popleft()
@@ -152,8 +149,8 @@ class _Pieces:
         return b""
 
     def close(self, error: AdapterError | None) -> None:
-        if not self._closed:
-            self._closed, self._error = True, error
+        if not self.closed:
+            self.closed, self._error = True, error
             self._changed.set()
 
     async def _change(self) -> None:

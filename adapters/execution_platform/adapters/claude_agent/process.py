@@ -10,10 +10,11 @@ import signal
 import subprocess
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from execution_platform.adapters.claude_agent.command import PROGRAM, Command
 from execution_platform.adapters.claude_agent.environment import CREDENTIALS
+from execution_platform.adapters.claude_agent.pipes import Descriptors, Input, Tail, Watched, happens
 from execution_platform.adapters.claude_agent.sandbox import (
     CONFIG,
     Cage,
@@ -33,6 +34,40 @@ _TAIL_BYTES = 4_096
 _TERM_SECONDS = 1.0
 _KILL_SECONDS = 5.0
 
+#: Seconds from the end of its output to its own.
+_EXIT_SECONDS = 5.0
+
+
+class _Status(asyncio.Protocol):
+    """What bubblewrap tells: the cage's first process, then the program's exit code."""
+
+    def __init__(self) -> None:
+        self._received = b""
+        self._begun = asyncio.Event()
+        self._over = asyncio.Event()
+        self.cage = Watched()
+        self.exit_code: int | None = None
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._received = (self._received + data).split(b"\n")
+        for told in map(json.loads, filter(None, lines)):
+            if "child-pid" in told:
+                self.cage.watch(told["child-pid"])
+                self._begun.set()
+            self.exit_code = told.get("exit-code", self.exit_code)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's name
+        self._begun.set()
+        self._over.set()
+
+    async def begun(self, seconds: float) -> bool:
+        """Wait until the cage's first process is known, or will never be."""
+        return await happens(self._begun, seconds)
+
+    async def over(self, seconds: float) -> bool:
+        """Wait until nothing more will be told."""
+        return await happens(self._over, seconds)
+
 
 class Process:
     """One program in one cage, begun by :meth:`start`."""
@@ -42,11 +77,11 @@ class Process:
         self._secrets = secrets
         self._ending: asyncio.Task[None] | None = None
         self._status = _Status()
-        self._errors = _Tail(_TAIL_BYTES)
+        self._errors = Tail(_TAIL_BYTES)
         self._reader = asyncio.StreamReader(limit=_READ_BYTES)
-        self._outer = _Watched(popen.pid)
+        self._outer = Watched(popen.pid)
         self._transports: list[asyncio.BaseTransport] = []
-        self._input = _Input()
+        self._input = Input()
 
     @classmethod
     async def start(cls, cage: Cage, command: Command, programs: Programs) -> Process:
@@ -59,7 +94,7 @@ class Process:
         """
         _check_program(programs.cli)
         with contextlib.ExitStack() as ours:
-            theirs = _Descriptors(ours)
+            theirs = Descriptors(ours)
             stdin, stdout, stderr, status = (theirs.pipe(writes=name != "stdin") for name in _PIPES)
             environment = _environment(cage.environment, theirs)
             workspace = None if cage.workspace is None else theirs.keep(open_workspace(cage.workspace))
@@ -110,10 +145,6 @@ class Process:
         """Return the next bytes of its standard output; empty: it is over. Nothing is read ahead but some KiB."""
         return await self._reader.read(_READ_BYTES)
 
-    async def exited(self, seconds: float) -> bool:
-        """Wait for the program's end, at most so long, and tell whether it came."""
-        return await self._outer.gone(seconds) and await self._status.over(seconds)
-
     async def end(self, patience: float = 0.0) -> None:
         """End every process of the cage: by itself, by SIGTERM, by SIGKILL. Bounded; idempotent; not to be cancelled.
 
@@ -143,12 +174,13 @@ class Process:
         """Kill the cage, if it stands; :meth:`end` does it otherwise, and waits."""
         self._status.cage.signal(signal.SIGKILL)
 
-    def failure(self, said: str = "") -> AdapterError:
-        """Return what it means that the program ended, or stands, without a result.
+    async def failure(self, said: str = "") -> AdapterError:
+        """Return what it means that the program has ended, or stands still, without a result.
 
         Args:
-            said: what else there is to say.
+            said: what else there is to say, where it has complained of nothing.
         """
+        await self._outer.gone(_EXIT_SECONDS) and await self._status.over(_EXIT_SECONDS)
         words = self._errors.text or said
         for secret in self._secrets:
             words = words.replace(secret, "[key]")
@@ -174,13 +206,21 @@ class Process:
     def _terminate(self) -> bool:
         """Ask the program to end; the cage's first process would not pass it on."""
         first = self._status.cage.pid
-        if not first:
-            return False
-        with contextlib.suppress(OSError, ValueError):
-            children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-            os.kill(int(children[0]), signal.SIGTERM)
-            return True
+        with contextlib.suppress(OSError, IndexError):
+            program = _children(first)[0]
+            descriptor = os.pidfd_open(program)
+            try:
+                # It is still that one: the number was not given to another process meanwhile.
+                if program in _children(first):
+                    signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+                    return True
+            finally:
+                os.close(descriptor)
         return False
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 _PIPES = ("stdin", "stdout", "stderr", "status")
@@ -211,7 +251,7 @@ def _check_program(path: Path) -> None:
         raise UnavailableError("Claude Code cannot be run: its file may not be executed", retryable=False)
 
 
-def _environment(given: Mapping[str, str], theirs: _Descriptors) -> dict[str, str]:
+def _environment(given: Mapping[str, str], theirs: Descriptors) -> dict[str, str]:
     """Return the variables, with credentials in pipes: whatever the run starts finds those empty."""
     environment = {**given, "CLAUDE_CONFIG_DIR": CONFIG}
     for name, by_descriptor in CREDENTIALS.items():
@@ -219,197 +259,3 @@ def _environment(given: Mapping[str, str], theirs: _Descriptors) -> dict[str, st
         if credential:
             environment[by_descriptor] = str(theirs.message(credential.encode()))
     return environment
-
-
-class _Pipe:
-    """One end for the child, one for us."""
-
-    def __init__(self, theirs: int, ours: int) -> None:
-        self.theirs = theirs
-        self._ours = ours
-
-    def take(self) -> int:
-        """Return our end; who takes it closes it."""
-        taken, self._ours = self._ours, -1
-        return taken
-
-    def close(self) -> None:
-        if self._ours >= 0:
-            os.close(self.take())
-
-
-class _Descriptors:
-    """Descriptors that a child gets; ours of them are closed when the stack is."""
-
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._stack = stack
-        self.passed: list[int] = []
-
-    def keep(self, descriptor: int) -> int:
-        """Pass a descriptor on."""
-        self._stack.callback(os.close, descriptor)
-        self.passed.append(descriptor)
-        return descriptor
-
-    def pipe(self, *, writes: bool) -> _Pipe:
-        """Make a pipe that the child writes to, or reads from."""
-        read, write = os.pipe()
-        pipe = _Pipe(write, read) if writes else _Pipe(read, write)
-        self.keep(pipe.theirs)
-        self._stack.callback(pipe.close)
-        return pipe
-
-    def content(self, data: bytes) -> int:
-        """Pass on bytes of any size, as a file without a name."""
-        descriptor = self.keep(os.memfd_create("content", os.MFD_CLOEXEC))
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return descriptor
-
-    def message(self, data: bytes) -> int:
-        """Pass on some bytes that can be read once."""
-        read, write = os.pipe()
-        self.keep(read)
-        with os.fdopen(write, "wb") as file:
-            file.write(data)
-        return read
-
-
-class _Watched:
-    """A process that is watched and signalled by a descriptor: its number may become somebody else's."""
-
-    def __init__(self, pid: int = 0) -> None:
-        self.pid = pid
-        self._descriptor = -1
-        self._ended = asyncio.Event()
-        if pid:
-            self.watch(pid)
-        else:
-            self._ended.set()
-
-    def watch(self, pid: int) -> None:
-        """Watch a process from now on."""
-        self.pid = pid
-        self._ended.clear()
-        try:
-            self._descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._ended.set()
-            return
-        asyncio.get_running_loop().add_reader(self._descriptor, self._over)
-
-    def _over(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._descriptor)
-        self._ended.set()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if the process is there."""
-        if self._descriptor >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._descriptor, number)
-
-    async def gone(self, seconds: float) -> bool:
-        """Wait for its end, at most so long."""
-        return await _happens(self._ended, seconds)
-
-    def close(self) -> None:
-        """Watch no longer."""
-        if self._descriptor >= 0:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-async def _happens(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event, at most so long, and tell whether it came."""
-    if not event.is_set() and seconds > 0:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
-    return event.is_set()
-
-
-class _Status(asyncio.Protocol):
-    """What bubblewrap tells: the cage's first process, then the program's exit code."""
-
-    def __init__(self) -> None:
-        self._received = b""
-        self._begun = asyncio.Event()
-        self._over = asyncio.Event()
-        self.cage = _Watched()
-        self.exit_code: int | None = None
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._received = (self._received + data).split(b"\n")
-        for told in map(json.loads, filter(None, lines)):
-            if "child-pid" in told:
-                self.cage.watch(told["child-pid"])
-                self._begun.set()
-            self.exit_code = told.get("exit-code", self.exit_code)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's name
-        self._begun.set()
-        self._over.set()
-
-    async def begun(self, seconds: float) -> bool:
-        """Wait until the cage's first process is known, or will never be."""
-        return await _happens(self._begun, seconds)
-
-    async def over(self, seconds: float) -> bool:
-        """Wait until nothing more will be told."""
-        return await _happens(self._over, seconds)
-
-
-class _Tail(asyncio.Protocol):
-    """Keeps the last bytes of a pipe."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._kept = (self._kept + data)[-self._most :]
-
-    @property
-    def text(self) -> str:
-        return self._kept.decode(errors="replace").strip()
-
-
-class _Input(asyncio.Protocol):
-    """A pipe to write to, which makes its writer wait while it is full."""
-
-    def __init__(self) -> None:
-        self._pipe: asyncio.WriteTransport | None = None
-        self._room = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._pipe = cast("asyncio.WriteTransport", transport)
-        self._room.set()
-
-    def pause_writing(self) -> None:
-        self._room.clear()
-
-    def resume_writing(self) -> None:
-        self._room.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's name
-        self._pipe = None
-        self._room.set()
-
-    async def write(self, data: bytes) -> None:
-        """Write, and wait until there is room for more. Raises BrokenPipeError when nobody reads any more."""
-        if self._pipe is None or self._pipe.is_closing():
-            raise BrokenPipeError("the standard input is closed")
-        self._pipe.write(data)
-        await self._room.wait()
-
-    def end(self) -> None:
-        """Close once all has gone out."""
-        if self._pipe is not None and not self._pipe.is_closing():
-            self._pipe.close()
-
-    def drop(self) -> None:
-        """Close now."""
-        if self._pipe is not None:
-            self._pipe.abort()

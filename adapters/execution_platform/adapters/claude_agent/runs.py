@@ -200,7 +200,7 @@ class _Open:
         except AdapterError as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001 - the SDK raises Exception itself
-            self.fail(self._process.failure(str(error)))
+            self.fail(await self._process.failure(str(error)))
         self.link.finish()
 
     def _messages(self) -> AsyncGenerator[Any, None]:
@@ -223,7 +223,7 @@ class _Open:
 
     def _placed(self, error: AdapterError) -> AdapterError:
         """Return the error as it is where it came: after the model was asked, or before."""
-        if type(error) is UnavailableError and self.link.asked:
+        if type(error) is UnavailableError and self.link.answering:
             error = StreamBrokenError(error.message, retryable=error.told)
         error.unanswered = self.link.asked
         return error
@@ -237,8 +237,8 @@ class _Open:
     async def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await self._process.end(_PATIENCE if self.link.complete else 0.0)
         self.link.finish()
+        await self._process.end(_PATIENCE if self.link.complete else 0.0)
         if self._driver is not None:
             self._driver.cancel()
             with suppress(asyncio.CancelledError):
