@@ -12,7 +12,6 @@ from execution_platform.client.cli import build_app
 from execution_platform.client.cli_routes import personas_group
 from execution_platform.server.database_command import database_group
 from execution_platform.server.personas_command import add_commands
-from execution_platform.server.serve import ServeOptions, serve
 
 __all__ = ["main"]
 
@@ -42,6 +41,9 @@ def serve_command(
         raise typer.BadParameter("needs --hello", param_hint="--once")
     if env_file is not None and not env_file.exists():
         raise typer.BadParameter(f"there is no file {env_file}", param_hint="--env-file")
+    # Imported late: whoever chats needs no server.
+    from execution_platform.server.serve import ServeOptions, serve  # noqa: PLC0415 - see above
+
     given = {"EP_LISTEN": listen, "EP_WORKERS": str(workers or ""), "EP_LOG_FORMAT": log_format}
     first_chat = None
     if hello:

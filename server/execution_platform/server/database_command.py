@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
-from execution_platform.adapters.registry import Registry
-from execution_platform.server.config.load import ConfigurationError, load
-
 if TYPE_CHECKING:
     from execution_platform.server.ledger.store.address import DatabaseAddress
     from execution_platform.server.ledger.store.engines import SqlEngine
@@ -66,7 +63,7 @@ def status(*, env_file: EnvFileOption = None) -> None:
 
     Ends with 0 if that is the newest, with 1 if there is something to upgrade, with 2 if the database cannot be asked.
     """
-    # Imported late: whoever chats needs no SQL.
+    # Imported late, here and below: whoever chats needs no SQL and no configuration.
     from execution_platform.server.ledger.store.migrate import revision_of, revisions  # noqa: PLC0415 - see above
 
     def look(address: DatabaseAddress, engine: SqlEngine) -> Awaitable[str]:
@@ -132,6 +129,8 @@ def _with_database(
     env_file: Path | None, work: Callable[[DatabaseAddress, SqlEngine], Awaitable[T]]
 ) -> tuple[DatabaseAddress, T]:
     """Do something with the configured database. Ends the command where that cannot be."""
+    from execution_platform.adapters.registry import Registry  # noqa: PLC0415 - see above
+    from execution_platform.server.config.load import ConfigurationError, load  # noqa: PLC0415 - see above
     from execution_platform.server.ledger.store.address import DatabaseAddress  # noqa: PLC0415 - see above
     from execution_platform.server.ledger.store.database import reason_of  # noqa: PLC0415 - see above
     from execution_platform.server.ledger.store.engines import Fault, make_engine  # noqa: PLC0415 - see above

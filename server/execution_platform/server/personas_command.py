@@ -7,15 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from execution_platform.adapters.registry import Registry
-from execution_platform.server.config.known import KnownNames
-from execution_platform.server.config.load import Configuration, ConfigurationError, load
-from execution_platform.server.config.personas import PersonaSettings
-from execution_platform.server.config.schema import schema_of
+if TYPE_CHECKING:
+    from execution_platform.server.config.load import Configuration
+    from execution_platform.server.config.personas import PersonaSettings
 
 __all__ = ["add_commands"]
 
@@ -46,6 +44,10 @@ def check(file: FileArgument = None, *, env_file: EnvFileOption = None) -> None:
     Tells every mistake, one a line: file:line: path: what is wrong and what to write. Ends with 2 if there is any;
     else tells whom each persona asks, what to look at, and ends with 0.
     """
+    # Imported late, here and below: whoever chats needs no configuration.
+    from execution_platform.adapters.registry import Registry  # noqa: PLC0415 - see above
+    from execution_platform.server.config.load import ConfigurationError, load  # noqa: PLC0415 - see above
+
     files = [str(path) for path in file or ()]
     if len(files) > 2:
         raise typer.BadParameter("takes two files at most", param_hint="FILE")
@@ -68,6 +70,11 @@ def schema(*, env_file: EnvFileOption = None) -> None:
 
     It knows the providers that are installed here, and the aliases of EP_MODEL_ALIASES.
     """
+    from execution_platform.adapters.registry import Registry  # noqa: PLC0415 - see above
+    from execution_platform.server.config.known import KnownNames  # noqa: PLC0415 - see above
+    from execution_platform.server.config.load import ConfigurationError, load  # noqa: PLC0415 - see above
+    from execution_platform.server.config.schema import schema_of  # noqa: PLC0415 - see above
+
     specs = Registry.discover().specs()
     without_files = {"EP_CONFIG_PATH": "", "EP_PERSONA_PROVIDER_MAP_PATH": ""}
     try:
