@@ -21,6 +21,7 @@ class MemoryLedger:
         records: what was settled.
         asked: what was to be held, in order.
         away: the database is away.
+        allows_unpriced: what has no known price may be asked.
     """
 
     nanos: int | None = None
@@ -29,6 +30,7 @@ class MemoryLedger:
     records: list[cost_pb2.UsageRecord] = field(default_factory=list)
     asked: list[Demand] = field(default_factory=list)
     away: bool = False
+    allows_unpriced: bool = False
 
     def touches(self, facts: Facts, provider: str, model: str) -> bool:
         """Every attempt touches it."""
@@ -84,8 +86,10 @@ class MemoryLedger:
         held = [each.held for each in self.leases.values() if each is not lease]
         nanos = sum(each.nanos or 0 for each in held) + (demand.nanos or 0)
         tokens = sum(each.tokens for each in held) + demand.tokens
-        over = (self.nanos is not None and (nanos > self.nanos or demand.nanos is None)) or (
+        refused = demand.nanos is None and not self.allows_unpriced
+        over = (self.nanos is not None and (nanos > self.nanos or refused)) or (
             self.tokens is not None and tokens > self.tokens
         )
-        if over and (lease is None or demand.tokens > lease.held.tokens):
+        more = lease is None or demand.tokens > lease.held.tokens or (demand.nanos or 0) > (lease.held.nanos or 0)
+        if over and more:
             raise BudgetExceededError("budget b: no room", budget_id="b", retry_after=60.0)

@@ -63,11 +63,14 @@ def trial(
     most: int | None = None,
     configuration: PlatformConfiguration = PRICED,
     journal: Journal | None = None,
+    many_calls: bool = False,
+    estimates: Estimates | None = None,
 ) -> Trial:
-    """An attempt whose adapter does these steps; its model's answers have `most` tokens."""
+    """An attempt whose adapter does these steps; its model's answers, or calls of them, have `most` tokens."""
     prices = Prices(lambda: configuration, LISTINGS)
-    worst = WorstCases(prices, lambda *_: ModelFacts("a/m", max_output_tokens=most), lambda: configuration)
-    shared = Budgeting(ledger, worst, Estimates(prices), Metrics())
+    facts = ModelFacts("a/m", max_output_tokens=most, many_calls=many_calls)
+    worst = WorstCases(prices, lambda *_: facts, lambda: configuration)
+    shared = Budgeting(ledger, worst, estimates or Estimates(prices), Metrics())
     if journal is None:
         journal = Journal()
         journal.facts = Facts(mint_id(), "r", 0)

@@ -1523,7 +1523,9 @@ class RouteEstimate(_message.Message):
 
     @_builtins.property
     def most(self) -> _usage_pb2.Cost:
-        """With the longest answer: what a budget has to have room for."""
+        """With the longest answer: what a budget has to have room for. Of a provider that runs an agent with one call of its
+        model: a run takes as many as it takes, and holds more as it goes.
+        """
 
     @_builtins.property
     def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetStatus]:

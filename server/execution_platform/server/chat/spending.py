@@ -42,4 +42,4 @@ async def spending(limits: Limits, plan: Plan, caller: str, journal: Journal) ->
     finally:
         for entry in journal.entries:
             if entry.outcome == chat_pb2.ATTEMPT_OUTCOME_FINISHED and not entry.cut:
-                limits.estimates.learn(entry.leg.provider, entry.leg.model, entry.usage)
+                limits.estimates.learn(entry.leg.provider, entry.leg.model, entry.usage, entry.cost)

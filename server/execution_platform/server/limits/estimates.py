@@ -53,6 +53,7 @@ class Estimates:
     def __init__(self, prices: PriceList) -> None:
         self._prices = prices
         self._usual: dict[tuple[str, str], float] = {}
+        self._usual_whole: dict[tuple[str, str], Reservation] = {}
 
     def expected(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> Reservation:
         """Return what a chat may use: its prompt, and an answer as long as it may be or as the model's usually are."""
@@ -111,15 +112,27 @@ class Estimates:
             usage = usage_pb2.Usage(items=[item])
         return self._prices.cost(provider, model, usage, served=served, at=at)
 
-    def learn(self, provider: str, model: str, usage: usage_pb2.Usage) -> None:
-        """Remember how long an answer was."""
+    def usual_whole(self, provider: str, model: str) -> Reservation:
+        """Return what an answer usually comes to, its prompts and all; nothing where none is remembered."""
+        return self._usual_whole.get((provider, model), Reservation(0, 0))
+
+    def learn(self, provider: str, model: str, usage: usage_pb2.Usage, cost: usage_pb2.Cost | None = None) -> None:
+        """Remember how long an answer was, and what it came to."""
         tokens = sum(item.quantity for item in usage.items if item.kind in _ANSWERED)
         if not tokens:
             return
-        known = self._usual.pop((provider, model), float(tokens))
-        self._usual[provider, model] = known + (tokens - known) * _WEIGHT
+        who = (provider, model)
+        known = self._usual.pop(who, float(tokens))
+        self._usual[who] = known + (tokens - known) * _WEIGHT
+        whole = self.told(provider, model, usage, cost)
+        before = self._usual_whole.pop(who, whole)
+        self._usual_whole[who] = Reservation(
+            round(before.tokens + (whole.tokens - before.tokens) * _WEIGHT),
+            round(before.cost_nanos + (whole.cost_nanos - before.cost_nanos) * _WEIGHT),
+        )
         if len(self._usual) > _REMEMBERED:
-            del self._usual[next(iter(self._usual))]
+            oldest = next(iter(self._usual))
+            del self._usual[oldest], self._usual_whole[oldest]
 
     def _output(self, provider: str, model: str) -> int:
         return round(self._usual.get((provider, model), _USUAL_OUTPUT))

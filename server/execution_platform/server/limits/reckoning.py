@@ -20,8 +20,9 @@ _OUTPUT = usage_pb2.USAGE_KIND_OUTPUT
 _REASONING = usage_pb2.USAGE_KIND_REASONING
 
 #: Pieces of an answer that a model has made token by token. Bytes of media tell nothing of tokens, which depend on an
-#: image's measures and a sound's coding; citations and states neither.
-_ANSWER = frozenset({"text", "refusal", "arguments_json", "arguments_text", "structured_content_json"})
+#: image's measures and a sound's coding; citations and states neither. Results of tools that the provider runs are no
+#: model's work: they come back as a prompt, if at all.
+_ANSWER = frozenset({"text", "refusal", "arguments_json", "arguments_text"})
 
 
 def tokens_in(size: int) -> int:

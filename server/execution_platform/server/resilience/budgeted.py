@@ -56,6 +56,10 @@ class Budgeted(WrappingAdapter):
     piece that has come: its connection is closed, and `finished` says BUDGET_EXCEEDED. An answer that comes whole is
     not cut; one whose worst case is not held never comes whole.
 
+    An answer that may take many calls of models has no worst case: the first call's is held, or what such answers
+    usually come to if that is more; where there is no room for it, the least. What the calls are told to have used
+    counts as it comes.
+
     Args:
         inner: the adapter; yields nothing before its first output.
         journal: of the chat, with its facts.
@@ -74,7 +78,7 @@ class Budgeted(WrappingAdapter):
         """Run the attempt. Raises BudgetExceededError and LedgerUnavailableError without asking, and AdapterError."""
         worst = self._shared.worst.of(self._entry.leg.provider, call.model, call.request)
         lease = await self._reserved(call, worst)
-        if lease is not None and lease.held.tokens < worst.tokens:
+        if lease is not None and (worst.open or lease.held.tokens < worst.tokens):
             call = replace(call, unary=False)
         if lease is None or call.unary:
             async with aclosing(self.inner.stream(call)) as stream:
@@ -104,11 +108,16 @@ class Budgeted(WrappingAdapter):
             return None
         await self._give_back()
         number = 1 + next(at for at, each in enumerate(journal.entries) if each is entry)
-        demand = Demand(worst.nanos, worst.tokens)
         held_before, journal.holds = journal.holds, True
         try:
             lease = await self._shared.ledger.reserve(
-                facts, number, entry.leg.provider, entry.leg.model, demand, snapshot, least=self._least(call, worst)
+                facts,
+                number,
+                entry.leg.provider,
+                entry.leg.model,
+                self._most(worst),
+                snapshot,
+                least=self._least(call, worst),
             )
         except AdapterError as error:
             journal.holds = held_before
@@ -118,9 +127,17 @@ class Budgeted(WrappingAdapter):
         entry.lease = lease
         return lease
 
+    def _most(self, worst: WorstCase) -> Demand:
+        """Return what to hold if there is room for it."""
+        if not worst.open:
+            return Demand(worst.nanos, worst.tokens)
+        usual = self._shared.estimates.usual_whole(self._entry.leg.provider, self._entry.leg.model)
+        nanos = None if worst.nanos is None and not usual.cost_nanos else max(worst.nanos or 0, usual.cost_nanos)
+        return Demand(nanos, max(worst.tokens, usual.tokens))
+
     def _least(self, call: Call, worst: WorstCase) -> Demand | None:
-        """Return what an answer of open length usually comes to; None: its length is bounded."""
-        if call.request.sampling.HasField("max_output_tokens"):
+        """Return what an answer of open length usually comes to, at least; None: its length is bounded."""
+        if call.request.sampling.HasField("max_output_tokens") and not worst.open:
             return None
         usual = self._shared.estimates.usual_output(self._entry.leg.provider, call.model, call.request)
         output = min(usual, worst.output_tokens)
@@ -186,9 +203,7 @@ class _Watch:
     def beyond(self, held: Demand) -> bool:
         """Return whether more is spent than held."""
         known = self._known()
-        if known.tokens > held.tokens:
-            return True
-        return known.nanos is not None and held.nanos is not None and known.nanos > held.nanos
+        return known.tokens > held.tokens or (known.nanos or 0) > (held.nanos or 0)
 
     async def exceeded(self, lease: Lease) -> BudgetExceededError | None:
         """Hold more. Returns which budget has no room for what is spent already; None: all have.
@@ -216,18 +231,25 @@ class _Watch:
             self._told = entry.usage
             self._tokens, self._nanos = self._base()
         streamed = entry.streamed.tokens
-        if self._nanos is None or worst.text_price is None:
+        if self._nanos is None:
             return Demand(None, self._tokens + streamed)
-        return Demand(self._nanos - (-streamed * worst.text_price // 1_000_000), self._tokens + streamed)
+        return Demand(self._nanos - (-streamed * (worst.text_price or 0) // 1_000_000), self._tokens + streamed)
 
     def _base(self) -> tuple[int, int | None]:
         """Return tokens and cost without what has streamed since the provider told its usage."""
-        usage, cost = known_so_far(self._entry, self._request, self._shared.estimates)
-        streamed = self._entry.streamed.tokens
-        tokens = tokens_of(usage or self._entry.usage) - streamed
-        if cost.status == usage_pb2.COST_STATUS_UNPRICED or self._worst.text_price is None:
+        entry, price = self._entry, self._worst.text_price
+        usage, cost = known_so_far(entry, self._request, self._shared.estimates)
+        streamed = entry.streamed.tokens
+        tokens = tokens_of(usage or entry.usage) - streamed
+        if price is None:
+            # The model that is asked for has no price, but those that an agent calls may: by themselves they count.
+            leg = entry.leg
+            cost = self._shared.estimates.cost(
+                leg.provider, leg.model, self._request, entry.usage, served=entry.served_model, at=entry.arrived
+            )
+        if cost.status == usage_pb2.COST_STATUS_UNPRICED:
             return tokens, None
-        return tokens, _dollars(cost) - (streamed * self._worst.text_price // 1_000_000)
+        return tokens, _dollars(cost) - (0 if price is None else streamed * price // 1_000_000)
 
 
 def _spent(entry: Entry) -> Demand:

@@ -40,6 +40,7 @@ class Facts:
         max_output_tokens: most tokens of an answer; None: not known.
         source: where that is said.
         as_of: day on which that was read; empty: not told.
+        many_calls: an answer may take many calls of models, each as large as these.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Facts:
     max_output_tokens: int | None = None
     source: str = ""
     as_of: str = ""
+    many_calls: bool = False
 
     def lacks(self, capability: Capability) -> bool:
         """Return whether the model is known to lack something."""
@@ -81,7 +83,7 @@ def facts_of(spec: ProviderSpec, model: str, configuration: PlatformConfiguratio
             supported = by_name(declared.capabilities)
             unsupported = frozenset(ALL) - supported
             source, as_of = f"the configuration: models.{name}", ""
-    return Facts(name, supported, unsupported, window, output, source, as_of)
+    return Facts(name, supported, unsupported, window, output, source, as_of, spec.many_calls)
 
 
 def missing(required: Iterable[Capability], facts: Facts) -> list[str]:

@@ -73,6 +73,7 @@ class WorstCase:
         output_price: of a million tokens of the answer; None: no price is known.
         fee: for the request itself, and for calls of tools as far as it bounds them.
         text_price: of a million tokens of the answer's text and thoughts, which stream; None: no price is known.
+        open: it is that of one call, and an answer may take many: nobody knows a bound.
     """
 
     prompt_tokens: int
@@ -81,6 +82,7 @@ class WorstCase:
     output_price: int | None = None
     fee: int = 0
     text_price: int | None = None
+    open: bool = False
 
     @property
     def tokens(self) -> int:
@@ -169,21 +171,24 @@ class WorstCases:
         as the dearest of the media that it has or may have: where the request does not say what it wants, as any that
         the model has a price for. A medium that is in the prompt or was asked for, and has no price, leaves the whole
         without one. Tools that a provider runs are in it where their `max_uses` bounds them and they have a price, and
-        not otherwise, nor what they add to the prompt: nobody knows that.
+        not otherwise, nor what they add to the prompt: nobody knows that. Of a provider whose answers may take many
+        calls of models it is the first call, whose prompt is taken to be written to a cache.
 
         Args:
             provider: who is asked.
             model: its model.
             request: what it is asked.
         """
+        facts = self._facts(provider, model)
         prompt = most_prompt_tokens(request)
-        output = self._longest(provider, model, request)
+        output = _longest(facts, request)
         self._forget_old_prices()
-        known = self._priced(provider, model, _asked(request, prompt))
+        asked = _asked(request, prompt, cached=facts.many_calls or _may_cache(request))
+        known = self._priced(provider, model, asked)
         if known is None:
-            return WorstCase(prompt, output)
+            return WorstCase(prompt, output, open=facts.many_calls)
         fee = known.fee + sum(self._tool(provider, model, each) for each in request.tools if each.HasField("provider"))
-        return WorstCase(prompt, output, known.prompt, known.answer, fee, known.text)
+        return WorstCase(prompt, output, known.prompt, known.answer, fee, known.text, facts.many_calls)
 
     def _tool(self, provider: str, model: str, tool: chat_pb2.Tool) -> int:
         """Return what calls of a tool cost that a provider runs, as far as that is known."""
@@ -196,13 +201,6 @@ class WorstCases:
         )
         asked = self._cost(provider, model, "", item)
         return 0 if asked is None else asked[0] - asked[1]
-
-    def _longest(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> int:
-        known = self._facts(provider, model).max_output_tokens
-        sampling = request.sampling
-        if sampling.HasField("max_output_tokens"):
-            return min(sampling.max_output_tokens, known or sampling.max_output_tokens)
-        return known or LONGEST_ANSWER
 
     def _forget_old_prices(self) -> None:
         configuration, now = self._configuration(), self._clock()
@@ -263,6 +261,14 @@ class WorstCases:
         return sum(line.amount.nanos for line in cost.lines), fee
 
 
+def _longest(facts: Facts, request: chat_pb2.ChatRequest) -> int:
+    """Return how many tokens an answer, or one call of an answer, has at most."""
+    known, sampling = facts.max_output_tokens, request.sampling
+    if sampling.HasField("max_output_tokens"):
+        return min(sampling.max_output_tokens, known or sampling.max_output_tokens)
+    return known or LONGEST_ANSWER
+
+
 def _may_cache(request: chat_pb2.ChatRequest) -> bool:
     """Return whether a request asks for its prompt to be cached, or may do so in its provider's own words."""
     if request.HasField("cache") or request.provider_options:
@@ -271,7 +277,7 @@ def _may_cache(request: chat_pb2.ChatRequest) -> bool:
     return any(each.HasField("cache_hint") for each in itertools.chain(request.tools, blocks))
 
 
-def _asked(request: chat_pb2.ChatRequest, prompt: int) -> _Asked:
+def _asked(request: chat_pb2.ChatRequest, prompt: int, *, cached: bool) -> _Asked:
     """Return what a request says of what its prices depend on."""
     shown = {_medium(each.mime_type) for each in prompt_media(request)}
     wanted = _MEDIA.intersection(request.output_modalities) | _in_own_words(request)
@@ -279,7 +285,7 @@ def _asked(request: chat_pb2.ChatRequest, prompt: int) -> _Asked:
         wanted |= {content_pb2.MODALITY_AUDIO}
     return _Asked(
         request.service_tier,
-        _may_cache(request),
+        cached,
         max(-(-prompt // _STEP) * _STEP, _SHORT_PROMPT),
         frozenset(each for each in shown if each is not None),
         _MEDIA if None in shown else frozenset(),
