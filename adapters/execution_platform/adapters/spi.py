@@ -19,8 +19,8 @@ The contract of :meth:`Adapter.stream`, which the kit in ``testing`` checks for 
 * After ``finished`` it ends by itself, having read its connection to the end. Whoever iterates it goes on to that
   end for a moment, so that the connection serves the next call.
 * ``finished`` carries reason, the provider's own word, usage, rate limits, metadata, and cost only where the
-  provider states one; of ``timing`` only ``startup``, where something had to be started. The server adds route,
-  attempts and the rest of timing.
+  provider states one. The server adds route, attempts and timing; how long the provider's own process took to start
+  it is told by :attr:`Call.on_startup`.
 * ``aclose()`` of the generator, or its cancellation, ends the upstream request at once. Whoever iterates it closes it.
 * Nothing is retried inside: retrying is the server's.
 * It may be called concurrently. After :meth:`Adapter.aclose`, which is idempotent, it may not be called again.
@@ -57,6 +57,10 @@ __all__ = [
 Events = list[chat_pb2.ChatEvent]
 
 
+def _nobody_listens(_: float) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One attempt at a chat.
@@ -67,6 +71,8 @@ class Call:
         request_id: the chat's id, also where the caller gave none.
         unary: ask the provider for a whole answer instead of a stream. The events are the same.
         timeout: seconds that are left of the caller's deadline; None: no limit beyond the provider's own.
+        on_startup: told the seconds that a process of the provider's own took to start, as soon as it has; never told
+            where there is none.
     """
 
     request: chat_pb2.ChatRequest
@@ -74,6 +80,7 @@ class Call:
     request_id: str = ""
     unary: bool = False
     timeout: float | None = None
+    on_startup: Callable[[float], None] = field(default=_nobody_listens, compare=False, repr=False)
 
 
 class Adapter(Protocol):

@@ -41,8 +41,12 @@ def _tell_reset(snapshot: usage_pb2.RateLimitSnapshot, raw: msgspec.Raw | None) 
 
 
 def _tell_utilization(snapshot: usage_pb2.RateLimitSnapshot, raw: msgspec.Raw | None) -> None:
-    """Tell a share of the window as percents of it; how much the window holds nobody says."""
+    """Tell a share of the window as percents of it; how much the window holds nobody says.
+
+    While it is not used up for this account, which may buy extra usage, there is always something left.
+    """
     share = value_of(raw)
     if isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= _PERCENT:
+        least = 0 if snapshot.status == "rejected" else 1
         snapshot.limit = _PERCENT
-        snapshot.remaining = max(0, _PERCENT - math.ceil(round(share * _PERCENT, 6)))
+        snapshot.remaining = max(least, _PERCENT - math.ceil(round(share * _PERCENT, 6)))

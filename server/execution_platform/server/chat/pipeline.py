@@ -272,7 +272,9 @@ class ChatPipeline:
         run.account = self._keeping.open(plan, run.journal, run.clock, run.request_id, run.caller)
         run.sequencer = sequencer = Sequencer(run.request_id, plan, run.journal, run.clock)
         deadline = run.clock.arrived + run.timeout
-        call = Call(plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout)
+        call = Call(
+            plan.request, plan.legs[0].model, run.request_id, run.unary, run.timeout, on_startup=run.clock.started_up
+        )
         run.clock.sent = time.monotonic()
         route = self._routes.build(plan, run.journal, deadline)
         async with (

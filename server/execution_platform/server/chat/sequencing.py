@@ -20,12 +20,17 @@ Event = chat_pb2.ChatEvent
 
 @dataclass(slots=True)
 class ChatClock:
-    """Times of one chat, in seconds: `arrived_at` since the epoch, the others on the monotonic clock."""
+    """Times of one chat, in seconds: `arrived_at` since the epoch, `startup` a span, the others monotonic."""
 
     arrived_at: float = field(default_factory=time.time)
     arrived: float = field(default_factory=time.monotonic)
     sent: float | None = None
     first_output: float | None = None
+    startup: float | None = None
+
+    def started_up(self, seconds: float) -> None:
+        """Take how long a process of the provider's own took to start; of several attempts the last one counts."""
+        self.startup = seconds
 
     def timing(self) -> chat_pb2.Timing:
         """Return the times so far."""
@@ -34,6 +39,8 @@ class ChatClock:
             timing.queue.CopyFrom(duration(self.sent - self.arrived))
         if self.first_output is not None:
             timing.first_token.CopyFrom(duration(self.first_output - self.arrived))
+        if self.startup is not None:
+            timing.startup.CopyFrom(duration(self.startup))
         timing.arrival_time.FromNanoseconds(int(self.arrived_at * 1_000_000_000))
         return timing
 
@@ -143,5 +150,5 @@ class Sequencer:
             finished.cost.CopyFrom(self._cost())
         finished.route.CopyFrom(self.route())
         finished.attempts.extend(self._journal.attempts())
-        finished.timing.MergeFrom(self._clock.timing())  # beside what the adapter told
+        finished.timing.CopyFrom(self._clock.timing())
         self.finished = finished
