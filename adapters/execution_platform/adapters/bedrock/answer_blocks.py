@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from execution_platform.adapters.bedrock.media import media_type
 from execution_platform.adapters.errors import ProtocolError
 from execution_platform.adapters.fields import (
     Fields,
@@ -31,7 +32,6 @@ from execution_platform.v1 import content_pb2
 __all__ = [
     "BlockContext",
     "call_block",
-    "image_type",
     "media_block",
     "opaque_block",
     "read_blocks",
@@ -42,38 +42,10 @@ __all__ = [
 _Block = content_pb2.ContentBlock
 
 _KNOWN_OF_CALL = frozenset({"toolUseId", "name", "input", "type"})
-_KNOWN_OF_RESULT = frozenset({"toolUseId", "content", "type", "status"})
+#: The status is kept besides: what goes back says "success" where the answer did.
+_KNOWN_OF_RESULT = frozenset({"toolUseId", "content", "type"})
 
 _ORDINARY_CALL = "tool_use"
-
-#: Formats of documents, audio and video that are not their own media type.
-_DOCUMENTS: Mapping[str, str] = {
-    "pdf": "application/pdf",
-    "csv": "text/csv",
-    "doc": "application/msword",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "xls": "application/vnd.ms-excel",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "html": "text/html",
-    "txt": "text/plain",
-    "md": "text/markdown",
-}
-_VIDEOS: Mapping[str, str] = {
-    "mkv": "video/x-matroska",
-    "mov": "video/quicktime",
-    "flv": "video/x-flv",
-    "mpg": "video/mpeg",
-    "wmv": "video/x-ms-wmv",
-    "three_gp": "video/3gpp",
-}
-_AUDIO: Mapping[str, str] = {
-    "mp3": "audio/mpeg",
-    "mpga": "audio/mpeg",
-    "m4a": "audio/mp4",
-    "mkv": "audio/x-matroska",
-    "mka": "audio/x-matroska",
-    "x-aac": "audio/aac",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +97,10 @@ def call_block(fields: Fields, minted_id: str) -> _Block:
 
 def result_block(fields: Fields) -> _Block:
     """Return the result of a tool that Bedrock ran, without its content."""
-    known = _KNOWN_OF_RESULT
-    status = clean_text(fields.get("status"))
-    if status not in {"", "success", "error"}:
-        known = known - {"status"}
-    block = _Block(provider_metadata_json=object_json(rest_of(fields, known)))
+    block = _Block(provider_metadata_json=object_json(rest_of(fields, _KNOWN_OF_RESULT)))
     result = block.tool_result
     result.call_id = clean_text(fields.get("toolUseId"))
-    result.is_error = status == "error"
+    result.is_error = clean_text(fields.get("status")) == "error"
     result.executed_by = content_pb2.TOOL_EXECUTOR_PROVIDER
     result.provider_type = clean_text(fields.get("type"))
     return block
@@ -143,12 +111,7 @@ def opaque_block(kind: str, json: str) -> _Block:
     return _Block(opaque=content_pb2.OpaqueBlock(type=kind, json=json))
 
 
-def image_type(form: str) -> str:
-    """Return the media type of a format of images; empty for none."""
-    return f"image/{form}" if form else ""
-
-
-def decoded(raw: msgspec.Raw | None) -> bytes:
+def _decoded(raw: msgspec.Raw | None) -> bytes:
     """Return the bytes of a blob. Raises ProtocolError where it is not base64."""
     try:
         return base64.b64decode(clean_text(raw), validate=True)
@@ -254,7 +217,7 @@ def _media(kind: str, raw: msgspec.Raw, _: BlockContext) -> list[_Block]:
     """Return a block of media; none where its source has no place here, such as the text of a document."""
     fields = fields_if_any(raw)
     source = rest_of(fields_if_any(fields.get("source")))
-    media = media_block(_mime(kind, clean_text(fields.get("format"))), source)
+    media = media_block(media_type(kind, clean_text(fields.get("format"))), source)
     if media is None and "error" not in fields:
         return []
     block = media or _Block(media=content_pb2.MediaBlock(data=b""))
@@ -267,21 +230,13 @@ def media_block(mime_type: str, source: Fields) -> _Block | None:
     """Return a block of media with its bytes or address; None: the source is of another kind."""
     media = content_pb2.MediaBlock(mime_type=mime_type)
     if "bytes" in source:
-        media.data = decoded(source["bytes"])
+        media.data = _decoded(source["bytes"])
         return _Block(media=media, provider_metadata_json=object_json(rest_of(source, {"bytes"})))
     if "s3Location" in source:
         location = fields_if_any(source["s3Location"])
         media.uri = clean_text(location.get("uri"))
         return _Block(media=media, provider_metadata_json=object_json(rest_of(location, {"uri"})))
     return None
-
-
-def _mime(kind: str, form: str) -> str:
-    if kind == "image" or not form:
-        return image_type(form)
-    if kind == "document":
-        return _DOCUMENTS.get(form, "")
-    return _VIDEOS.get(form, f"video/{form}") if kind == "video" else _AUDIO.get(form, f"audio/{form}")
 
 
 _Reader = Callable[[str, msgspec.Raw, BlockContext], list[_Block]]

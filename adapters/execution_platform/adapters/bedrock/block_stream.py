@@ -6,20 +6,22 @@ Source: ContentBlockStart and ContentBlockDelta in `bedrock-runtime/2023-09-30/s
 from __future__ import annotations
 
 import base64
+import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from execution_platform.adapters.bedrock.answer_blocks import (
     BlockContext,
     call_block,
-    image_type,
     media_block,
     opaque_block,
     read_blocks,
     read_citation,
     result_block,
 )
+from execution_platform.adapters.bedrock.media import media_type
 from execution_platform.adapters.blocks import AnswerWriter
 from execution_platform.adapters.errors import ProtocolError
 from execution_platform.adapters.fields import (
@@ -150,7 +152,7 @@ class BlockStream:
         elif kind == "toolResult":
             block = self._opened("tool_result", result_block(inner))
         elif kind == "image":
-            block = _OpenBlock("media", mime_type=image_type(clean_text(inner.get("format"))))
+            block = _OpenBlock("media", mime_type=media_type("image", clean_text(inner.get("format"))))
             block.later.update(rest_of(inner, {"format"}))
         else:
             block = _OpenBlock("opaque", began=event["start"])
@@ -313,17 +315,23 @@ def _redacted(pieces: list[str]) -> content_pb2.ContentBlock:
 
 
 def _opaque(block: _OpenBlock) -> content_pb2.ContentBlock:
-    """Return a block of an unknown kind: the one event that told it, or its start and its deltas."""
-    pieces = [msgspec.Raw(piece.encode()) for piece in block.pieces]
-    if block.began is None and len(pieces) == 1:
-        said: Fields | msgspec.Raw = pieces[0]
-    elif block.began is not None and not pieces:
-        said = block.began
-    else:
-        deltas = msgspec.Raw(f"[{','.join(block.pieces)}]".encode())
-        said = {"deltas": deltas} if block.began is None else {"start": block.began, "deltas": deltas}
-    kind = next(iter(fields_if_any(block.began if block.began is not None else pieces[0])), "")
-    return opaque_block(kind, object_json(said) if isinstance(said, dict) else json_of(said))
+    """Return a block of an unknown kind: what one event told as it stands, else its start and deltas joined."""
+    told = [*([] if block.began is None else [json_of(block.began)]), *block.pieces]
+    kind = next(iter(fields_of(told[0].encode())), "")
+    if len(told) == 1:
+        return opaque_block(kind, told[0])
+    return opaque_block(kind, json_text(functools.reduce(_folded, [decode_json(each) for each in told])))
+
+
+def _folded(value: Any, more: Any) -> Any:
+    """Join two pieces of a block: members side by side, texts and lists one behind the other."""
+    if isinstance(value, dict) and isinstance(more, dict):
+        return {**value, **{key: _folded(value[key], each) if key in value else each for key, each in more.items()}}
+    if isinstance(value, str) and isinstance(more, str):
+        return value + more
+    if isinstance(value, list) and isinstance(more, list):
+        return [*value, *more]
+    return more
 
 
 def _add_elements(block: _OpenBlock, elements: list[msgspec.Raw]) -> None:

@@ -131,7 +131,7 @@ _BY_WORDS: tuple[tuple[frozenset[type[AdapterError]], tuple[str, ...], type[Adap
             "input is too long",
             "input tokens exceeded",
             "prompt is too long",
-            "exceeds maximum length",
+            "input tokens exceeds",
             "exceed context limit",
             "exceeds the context",
             "context length",
@@ -159,11 +159,8 @@ _BY_WORDS: tuple[tuple[frozenset[type[AdapterError]], tuple[str, ...], type[Adap
         ),
         ModelNotFoundError,
     ),
-    (
-        frozenset({NotFoundError}),
-        ("model", "inference profile", "inference-profile", "provisioned"),
-        ModelNotFoundError,
-    ),
+    (frozenset({ModelNotFoundError}), ("guardrail",), NotFoundError),
+    (frozenset({NotFoundError}), ("model", "inference profile", "inference-profile"), ModelNotFoundError),
     (frozenset({InvalidRequestError}), ("model doesn't support", "model does not support"), UnsupportedOptionError),
 )
 

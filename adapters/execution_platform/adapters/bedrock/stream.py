@@ -41,6 +41,7 @@ from execution_platform.adapters.fields import (
     fields_if_any,
     fields_of,
     is_told,
+    json_of,
     object_json,
     rest_of,
 )
@@ -271,14 +272,14 @@ class ConverseTranslation:
     def _finish_if_blocked(self, word: str, body: bytes) -> bool:
         """End the answer where an error says that a filter stopped it. Returns whether it does."""
         explanation = blocked_by_filter(body)
-        if not explanation or self._finished:
+        if not explanation:
             return False
         self._begin()
         self._blocks.stop_all()
         finished = self._bare_finish(chat_pb2.FINISH_REASON_CONTENT_FILTER, word)
         finished.refusal.explanation = explanation
         finished.refusal.prompt_blocked = not self._writer.block_count
-        finished.refusal.raw_json = body.decode("utf-8", "replace")
+        finished.refusal.raw_json = json_of(_json_or_text(body))
         self._emit_finish(finished)
         return True
 
