@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from tests.adapters.anthropic import wire as anthropic
+from tests.adapters.bedrock.serving import frame
 from tests.adapters.openai_chat import answers as chat
 from tests.adapters.upstream import Received, Reply, upstream
 from tests.adapters.what_models_are_asked import ASKS, ASKS_IN_VAIN, SPECS, asking, models_of, plain, refuses, sent
@@ -19,8 +20,13 @@ from execution_platform.v1 import capability_pb2, catalog_pb2, chat_pb2
 
 MODELS = [(name, model) for name, spec in SPECS.items() for model in models_of(spec)]
 
-#: What happens without a word on the wire: providers cache by themselves, a scripted answer is always the same.
-UNASKED = {capability_pb2.CAPABILITY_PROMPT_CACHING: set(SPECS), capability_pb2.CAPABILITY_SEED: {"scripted"}}
+#: What happens without a word on the wire: providers cache by themselves, a scripted answer is always the same, and
+#: some models at Bedrock think whatever is said.
+UNASKED = {
+    capability_pb2.CAPABILITY_PROMPT_CACHING: set(SPECS),
+    capability_pb2.CAPABILITY_SEED: {"scripted"},
+    capability_pb2.CAPABILITY_THINKING: {"bedrock"},
+}
 
 
 @pytest.mark.parametrize(("provider", "model"), MODELS)
@@ -92,6 +98,14 @@ HALVES = {
             done=False,
         ),
     ),
+    "/converse-stream": (
+        frame("messageStart", {"role": "assistant"})
+        + frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hel"}}),
+        frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "lo"}})
+        + frame("contentBlockStop", {"contentBlockIndex": 0})
+        + frame("messageStop", {"stopReason": "end_turn"})
+        + frame("metadata", {"usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}}),
+    ),
     "streamGenerateContent": (
         b'data: {"candidates":[{"content":{"parts":[{"text":"Hel"}],"role":"model"}}]}\r\n\r\n',
         b'data: {"candidates":[{"content":{"parts":[{"text":"lo"}]},"finishReason":"STOP"}]}\r\n\r\n',
@@ -116,7 +130,8 @@ async def test_an_answer_comes_while_it_is_made(provider: str) -> None:
     async with upstream(slowly) as served:
         options = {option.name: option.default for option in spec.options}
         adapter = spec.create(ProviderConfig(provider, SecretStr("made-up"), f"{served.url}/v1", options))
-        async with contextlib.aclosing(adapter.stream(Call(plain(), spec.default_model or "m", "r1"))) as lists:
+        model = spec.default_model or "eu-central-1/m"
+        async with contextlib.aclosing(adapter.stream(Call(plain(), model, "r1"))) as lists:
             async for events in lists:
                 words += "".join(event.block_delta.text for event in events)
                 words += "".join(event.block_started.block.text.text for event in events)

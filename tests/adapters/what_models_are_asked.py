@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from execution_platform.adapters.anthropic.request import build_request as build_anthropic
+from execution_platform.adapters.bedrock.request import build_request as build_bedrock
 from execution_platform.adapters.compatible.rows import ROWS
 from execution_platform.adapters.errors import UnsupportedOptionError
 from execution_platform.adapters.gemini.request import build_request as build_gemini
@@ -58,6 +59,9 @@ def sent(provider: str, model: str, request: chat_pb2.ChatRequest) -> Sent:
     if provider == "anthropic":
         built = build_anthropic(call, provider)
         body, notices, streams = built.body, built.notices, b'"stream":true' in built.body
+    elif provider == "bedrock":
+        said = build_bedrock(call, provider, "eu-central-1")
+        body, notices, streams = said.body, said.notices, said.path.endswith("/converse-stream")
     elif provider == "gemini":
         wire = build_gemini(call)
         body, notices, streams = wire.body, wire.notices.items, wire.method == "streamGenerateContent"

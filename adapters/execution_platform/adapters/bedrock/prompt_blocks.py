@@ -18,7 +18,7 @@ from google.protobuf import duration_pb2
 from execution_platform.adapters.bedrock.families import ModelFacts
 from execution_platform.adapters.bedrock.media import DocumentNames, write_media
 from execution_platform.adapters.errors import ProtocolError
-from execution_platform.adapters.fields import Fields, fields_of
+from execution_platform.adapters.fields import Fields, elements_of, fields_of
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.wire import raw_json
 from execution_platform.v1 import chat_pb2, content_pb2
@@ -34,6 +34,10 @@ _LONGEST_ID = 64
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_.:-]")
 _NOT_IN_TOOL_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+_GUARDED_FORMATS = frozenset({"png", "jpeg"})
+_CITED, _GUARDED = "citationsContent", "guardContent"
+#: Blocks around a text or an image that are taken in each place.
+_IN_MESSAGES, _IN_SYSTEM, _IN_RESULTS = frozenset({_CITED, _GUARDED}), frozenset({_GUARDED}), frozenset[str]()
 _BESIDE_DOCUMENTS = "The document is attached."
 
 
@@ -70,7 +74,7 @@ class PromptBlocks:
             if block.WhichOneof("content") not in {"text", "opaque"}:
                 self._notices.block_dropped(path, "the provider takes only text before the conversation")
                 continue
-            self._append(written, block, path)
+            self._append(written, block, path, _IN_SYSTEM)
         return written
 
     def write_message(
@@ -93,7 +97,7 @@ class PromptBlocks:
             if by_model and block.HasField("media"):
                 self._notices.block_dropped(at, "the provider takes media only from the user")
                 continue
-            self._append(written, block, at)
+            self._append(written, block, at, _IN_MESSAGES)
         if _needs_text(written):
             self._notices.param_defaulted(path, "a text is put behind: the provider takes no document without one")
             written.append({"text": _BESIDE_DOCUMENTS})
@@ -117,8 +121,10 @@ class PromptBlocks:
             point["ttl"] = "5m" if short else "1h"
         return {"cachePoint": point}
 
-    def _append(self, written: list[WireBlock], block: content_pb2.ContentBlock, path: str) -> None:
-        part = self._write(block, path)
+    def _append(
+        self, written: list[WireBlock], block: content_pb2.ContentBlock, path: str, wrappers: frozenset[str]
+    ) -> None:
+        part = self._write(block, path, wrappers)
         if part is None:
             return
         written.append(part)
@@ -132,15 +138,16 @@ class PromptBlocks:
         else:
             written.append(self.cache_point(block.cache_hint, field))
 
-    def _write(self, block: content_pb2.ContentBlock, path: str) -> WireBlock | None:
+    def _write(self, block: content_pb2.ContentBlock, path: str, wrappers: frozenset[str]) -> WireBlock | None:
+        """Return a block, within another one where it is to be cited or guarded and these wrappers are taken there."""
         foreign = bool(block.family) and block.family != self._family
         match block.WhichOneof("content"):
             case "text":
-                return self._text(block, foreign, path)
+                return self._text(block, foreign, path, wrappers)
             case "media":
                 metadata = {} if foreign else _metadata(block)
                 part = write_media(block, metadata, self._names, self._facts, path, self._notices)
-                return _guarded(part, metadata) if part else None
+                return _guarded(part, metadata, wrappers) if part else None
             case "thinking":
                 return self._thinking(block, foreign, path)
             case "redacted_thinking":
@@ -156,7 +163,9 @@ class PromptBlocks:
             case _:
                 return None
 
-    def _text(self, block: content_pb2.ContentBlock, foreign: bool, path: str) -> WireBlock | None:
+    def _text(
+        self, block: content_pb2.ContentBlock, foreign: bool, path: str, wrappers: frozenset[str]
+    ) -> WireBlock | None:
         if foreign:
             self._tell_lost_state(block, path)
         text = block.text.text
@@ -165,10 +174,10 @@ class PromptBlocks:
             self._notices.add(chat_pb2.NOTICE_CODE_BLOCK_DROPPED, path, "the provider takes no blank text")
             return None
         citations = [] if foreign else [citation.raw_json for citation in block.citations if citation.raw_json]
-        if citations:
+        if citations and _CITED in wrappers:
             told = [raw_json(one, f"{path}.citations", must_be_object=True) for one in citations]
-            return {"citationsContent": {"content": [{"text": text}], "citations": told}}
-        return {"text": text} if foreign else _guarded({"text": text}, _metadata(block))
+            return {_CITED: {"content": [{"text": text}], "citations": told}}
+        return {"text": text} if foreign else _guarded({"text": text}, _metadata(block), wrappers)
 
     def _thinking(self, block: content_pb2.ContentBlock, foreign: bool, path: str) -> WireBlock | None:
         signature = _state(block, "signature")
@@ -270,16 +279,17 @@ class PromptBlocks:
 
     def _provider_result(self, result: content_pb2.ToolResultBlock, path: str) -> Any:
         field = f"{path}.tool_result"
-        if result.structured_content_json:
-            raw = raw_json(result.structured_content_json, f"{field}.structured_content_json")
-            return raw if bytes(raw).lstrip().startswith(b"[") else [{"json": raw}]
-        return self.write_message(result.content, f"{field}.content")
+        if not result.structured_content_json:
+            return self._result_content(result, field)
+        raw = raw_json(result.structured_content_json, f"{field}.structured_content_json")
+        # What the provider gave is its list of blocks, and goes back digit by digit.
+        is_list = bytes(raw).lstrip().startswith(b"[")
+        is_blocks = is_list and all(bytes(element).startswith(b"{") for element in elements_of(raw))
+        return raw if is_blocks else [_json_block(raw)]
 
     def _client_result(self, result: content_pb2.ToolResultBlock, path: str) -> list[WireBlock]:
         field = f"{path}.tool_result"
-        content: list[WireBlock] = []
-        for position, part in enumerate(result.content):
-            self._append_result(content, part, f"{field}.content[{position}]")
+        content = self._result_content(result, field)
         if not result.structured_content_json:
             return content
         told = f"{field}.structured_content_json"
@@ -287,21 +297,23 @@ class PromptBlocks:
             # The content says the same in words: never a reason to refuse.
             self._notices.add(chat_pb2.NOTICE_CODE_PARAM_DROPPED, told, "the result's content is sent instead")
             return content
-        raw = raw_json(result.structured_content_json, told)
-        is_object = bytes(raw).lstrip().startswith(b"{")
-        return [{"json": raw} if is_object else {"text": result.structured_content_json}]
+        return [_json_block(raw_json(result.structured_content_json, told))]
+
+    def _result_content(self, result: content_pb2.ToolResultBlock, field: str) -> list[WireBlock]:
+        content: list[WireBlock] = []
+        for position, part in enumerate(result.content):
+            self._append_result(content, part, f"{field}.content[{position}]")
+        return content
 
     def _append_result(self, written: list[WireBlock], block: content_pb2.ContentBlock, path: str) -> None:
         """Append a part of a result: of fewer kinds than a message's, and without cache points."""
         if block.WhichOneof("content") not in {"text", "media", "opaque"}:
             self._notices.block_dropped(path, "the provider takes no such block in a result")
             return
-        part = self._write(block, path)
+        part = self._write(block, path, _IN_RESULTS)
         if isinstance(part, dict) and "audio" in part:
             self._notices.block_dropped(path, "the provider takes no audio in a result")
             return
-        if isinstance(part, dict) and "citationsContent" in part:
-            part = {"text": block.text.text}
         if block.HasField("cache_hint"):
             self._notices.param_dropped(f"{path}.cache_hint", "a prompt cannot be cached up to the middle of a result")
         if part is not None:
@@ -313,19 +325,26 @@ class PromptBlocks:
             self._notices.state_dropped(path, f"{lost} of family {block.family!r} means nothing to this provider")
 
 
+def _json_block(raw: msgspec.Raw) -> WireBlock:
+    """Return JSON as a part of a result; what is no object goes as text, since the provider takes no other JSON."""
+    return {"json": raw} if bytes(raw).lstrip().startswith(b"{") else {"text": bytes(raw).decode()}
+
+
 def _needs_text(written: Sequence[WireBlock]) -> bool:
     kinds = {key for part in written if isinstance(part, dict) for key in part}
     return "document" in kinds and "text" not in kinds
 
 
-def _guarded(part: dict[str, Any], metadata: Fields) -> dict[str, Any]:
+def _guarded(part: dict[str, Any], metadata: Fields, wrappers: frozenset[str]) -> dict[str, Any]:
     """Return a text or an image as what a guardrail shall look at, where its metadata says so."""
-    if "guardContent" not in metadata or not {"text", "image"} & part.keys():
+    if _GUARDED not in metadata or _GUARDED not in wrappers:
         return part
-    if "image" in part:
-        return {"guardContent": part}
-    told = fields_of(metadata["guardContent"]) if bytes(metadata["guardContent"]).startswith(b"{") else {}
-    return {"guardContent": {"text": {"text": part["text"], **told}}}
+    if "text" in part:
+        told = fields_of(metadata[_GUARDED]) if bytes(metadata[_GUARDED]).startswith(b"{") else {}
+        return {_GUARDED: {"text": {"text": part["text"], **told}}}
+    image = part.get("image")
+    fits = image is not None and image["format"] in _GUARDED_FORMATS and "bytes" in image["source"]
+    return {_GUARDED: part} if fits else part
 
 
 def _state(block: content_pb2.ContentBlock, kind: str) -> str | None:

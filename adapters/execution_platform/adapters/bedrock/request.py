@@ -15,7 +15,7 @@ from execution_platform.adapters.bedrock.options import write_further, write_inf
 from execution_platform.adapters.bedrock.prompt_blocks import PromptBlocks, WireBlock
 from execution_platform.adapters.bedrock.regions import model_name, model_path
 from execution_platform.adapters.bedrock.tools import parallel_choice, write_tool_config, write_tools
-from execution_platform.adapters.errors import InvalidRequestError
+from execution_platform.adapters.errors import NotConfiguredError
 from execution_platform.adapters.notices import Notices
 from execution_platform.adapters.patches import apply_provider_options
 from execution_platform.adapters.spi import Call
@@ -62,6 +62,7 @@ def build_request(call: Call, provider: str, region: str) -> WireRequest:
     Raises:
         InvalidRequestError: something in the request is not valid; the error names the field.
         UnsupportedOptionError: the model cannot honour an option, and the request wants that refused.
+        NotConfiguredError: neither the model's name nor the configuration tells a region.
     """
     notices = Notices(call.request)
     facts = facts_of(call.model)
@@ -80,7 +81,7 @@ def build_request(call: Call, provider: str, region: str) -> WireRequest:
 def _region(model: str, configured: str) -> str:
     region = model_name(model).region or configured
     if not region:
-        raise InvalidRequestError("model: names no region, and none is configured", field="model")
+        raise NotConfiguredError("the model's name tells no region: set EP_BEDROCK_REGION (or AWS_REGION)")
     return region
 
 
