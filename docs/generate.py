@@ -3,30 +3,30 @@
     generate.py            write them into the pages, and .env.example
     generate.py --check    write nothing; say what differs from the committed files, status 1 if anything does
 
-A page takes a part between `<!-- generated: NAME -->` and `<!-- end -->`.
+A page takes a part between `<!-- generated: NAME -->` and `<!-- end -->`; one about a single provider between
+`<!-- generated: NAME PROVIDER -->` and `<!-- end -->`.
 """
 
 import argparse
-import fnmatch
-import importlib.metadata
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import annotated_types
 import grpc
+import provider_parts
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from provider_parts import ROWS, needs, specs
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from tables import ROOT, Row, code, table
 
-from execution_platform.adapters.capabilities import ALL as ALL_CAPABILITIES
-from execution_platform.adapters.capabilities import ModelCapabilities, capabilities_of, name_of
 from execution_platform.adapters.decisions import (
     Decision,
     ErrorKind,
@@ -36,8 +36,6 @@ from execution_platform.adapters.decisions import (
 )
 from execution_platform.adapters.decisions import kind_of as kind_of_failure
 from execution_platform.adapters.errors import AdapterError
-from execution_platform.adapters.registry import GROUP, Registry
-from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
 from execution_platform.client.errors import error_from_rpc
 from execution_platform.server.config.personas import (
     CapabilityName,
@@ -54,33 +52,7 @@ from execution_platform.server.metrics import INSTRUMENTS
 from execution_platform.server.status import failure_of
 from execution_platform.v1 import chat_pb2, error_pb2
 
-ROOT = Path(__file__).resolve().parent.parent
-PART = re.compile(r"(?<=^<!-- generated: )([a-z-]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
-
-#: The entry point whose providers are rows of one table, told in one line of the README.
-ROWS = "compatible"
-
-Row = Sequence[str]
-
-
-def pages() -> list[Path]:
-    """Return the pages that people write, the README first."""
-    written = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "contract.md"]
-    return [ROOT / "README.md", ROOT / "clients/python/README.md", ROOT / "CONTRIBUTING.md", *written]
-
-
-def table(head: Row, rows: Iterator[Row]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return (
-        "\n" + "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines) + "\n"
-    )
-
-
-def code(text: str) -> str:
-    """Return a text as code; nothing stays nothing."""
-    return f"`{text}`" if text else ""
-
+PART = re.compile(r"(?<=^<!-- generated: )(([a-z-]+)(?: (\w+))? -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
 
 # --- settings ---------------------------------------------------------------------------------------------------------
 
@@ -110,88 +82,6 @@ def settings() -> str:
         for name, field in Settings.model_fields.items()
     )
     return table(["variable", "default", "range", "meaning"], rows)
-
-
-# --- providers --------------------------------------------------------------------------------------------------------
-
-
-def specs() -> dict[str, list[ProviderSpec]]:
-    """Return this distribution's providers by entry point; of each entry point the first to be chosen first."""
-    ours = importlib.metadata.entry_points(group=GROUP)
-    found = {
-        entry.name: list(Registry.discover([entry]).specs())
-        for entry in ours
-        if entry.dist and entry.dist.name == "execution-platform"
-    }
-    by_rank = sorted(found.items(), key=lambda item: min(spec.automatic_rank or 1000 for spec in item[1]))
-    return {name: listed for name, listed in by_rank if name != ROWS} | {ROWS: found[ROWS]}
-
-
-def variable(spec: ProviderSpec, name: str) -> str:
-    """Return the variable of a provider's setting, as code."""
-    return code(f"EP_{spec.name.upper()}_{name.upper()}")
-
-
-def needs(spec: ProviderSpec) -> str:
-    """Return what has to be set before a provider can be used."""
-    asked = spec.missing(ProviderConfig(spec.name, base_url=spec.default_base_url))
-    told = {"api_key": spec.needs_key, "base_url": spec.needs_base_url}
-    wanted = [name for name, needed in told.items() if needed or f"EP_{spec.name.upper()}_{name.upper()}" in asked]
-    return " and ".join(variable(spec, name) for name in wanted) or "nothing"
-
-
-def providers() -> str:
-    """Return the README's table: the providers with an adapter of their own."""
-    rows = (
-        [code(spec.name), spec.display_name, needs(spec), code(spec.default_model)]
-        for name, listed in specs().items()
-        for spec in listed
-        if name != ROWS
-    )
-    return table(["provider", "what it is", "needs", "its default model"], rows)
-
-
-def compatible() -> str:
-    """Return the names of the servers that are rows, in one line."""
-    return "\n" + ", ".join(code(spec.name) for spec in specs()[ROWS]) + "\n\n"
-
-
-def key_of(spec: ProviderSpec) -> str:
-    """Return whether a provider needs a key."""
-    if variable(spec, "api_key") not in needs(spec):
-        return "Key, optional."
-    return "Key, required." if spec.needs_key else "Key, required unless the address is another server's."
-
-
-def provider_rows() -> Iterator[Row]:
-    """Yield every variable of every provider."""
-    for listed in specs().values():
-        for spec in listed:
-            who = f"**{spec.display_name}** {code(spec.name)}"
-            if spec.needs_key or spec.name not in {"local", "scripted"}:
-                yield [who, variable(spec, "api_key"), "", key_of(spec)]
-                base = "Address, required." if spec.needs_base_url else "Address."
-                yield ["", variable(spec, "base_url"), code(spec.default_base_url), base]
-                who = ""
-            for option in spec.options:
-                yield [who, variable(spec, option.name), code(option.default), option.description]
-                who = ""
-
-
-def provider_settings() -> str:
-    """Return the table of the providers' settings."""
-    return table(["provider", "variable", "default", "meaning"], provider_rows())
-
-
-def automatic() -> str:
-    """Return the order of the automatic choice."""
-    ranked = sorted(
-        (spec.automatic_rank, spec.name)
-        for listed in specs().values()
-        for spec in listed
-        if spec.automatic_rank is not None
-    )
-    return "\n" + ", ".join(code(name) for _, name in ranked) + "\n\n"
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -395,96 +285,6 @@ def capability_words() -> str:
     return table(["capability", "also written"], rows)
 
 
-# --- what models can do -----------------------------------------------------------------------------------------------
-
-#: Heads of the matrix, as short as they can be; the page explains them.
-SHORT = {
-    "parallel_tools": "parallel", "structured_output": "schema", "image_input": "image", "pdf_input": "PDF",
-    "audio_input": "audio", "prompt_caching": "caching", "embeddings": "embed*", "batch": "batch*",
-}  # fmt: skip
-
-
-def heads() -> list[str]:
-    """Return the heads of the capabilities, in the contract's order."""
-    return [SHORT.get(name_of(each), name_of(each)) for each in ALL_CAPABILITIES]
-
-
-def marks(known: ModelCapabilities) -> list[str]:
-    """Return what is known of each capability: yes, no, or nothing."""
-    return [
-        "yes" if each in known.supported else "**no**" if each in known.unsupported else "" for each in ALL_CAPABILITIES
-    ]
-
-
-def tokens(count: int | None) -> str:
-    """Return a number of tokens; nothing if it is not known."""
-    return "" if count is None else f"{count:,}"
-
-
-def parity() -> str:
-    """Return the matrix of providers, each with its default model or with what holds for all of its models."""
-    rows = (
-        [code(spec.name), code(spec.default_model) or "any", *marks(capabilities_of(spec, spec.default_model))]
-        for listed in specs().values()
-        for spec in listed
-    )
-    return table(["provider", "model", *heads()], rows)
-
-
-#: What tells editions of one model apart: the tables name the model alone.
-EDITION = re.compile(r"(-2\S*|@\*|:\*|-v\[0-9\]\*|-latest|-0)$")
-
-
-def named_once(patterns: Sequence[str]) -> list[str]:
-    """Return patterns without those of editions of a model that is among them, and without what may stand before it."""
-    return [
-        pattern.removeprefix("*") if pattern.startswith("*claude") else pattern
-        for pattern in patterns
-        if EDITION.sub("", pattern) == pattern or EDITION.sub("", pattern) not in patterns
-    ]
-
-
-def models_of(spec: ProviderSpec) -> Iterator[Row]:
-    """Yield a row for each group of a provider's models that are alike: those it lists, and patterns of others."""
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    listed = [model.name for model in spec.models]
-    patterns = named_once([pattern for row in spec.capabilities for pattern in row.models if pattern != "*"])
-    for name in dict.fromkeys([*listed, *patterns]):
-        if name not in listed and any(fnmatch.fnmatchcase(each, name) for each in listed):
-            continue
-        # No name has a tilde: what stands for others is not taken for one that has a row of its own.
-        stands_for = re.sub(r"\[(.).*?\]", r"\1", name).replace("?", "0").replace("*", "~")
-        known = capabilities_of(spec, stands_for)
-        key = (*marks(known), tokens(known.context_window), tokens(known.max_output_tokens))
-        groups.setdefault(key, []).append(name)
-    for key, names in groups.items():
-        yield [", ".join(code(name) for name in names), *key]
-
-
-def capabilities() -> str:
-    """Return a table for each provider that has something to say of single models."""
-    made = ""
-    for listed in specs().values():
-        for spec in listed:
-            rows = list(models_of(spec))
-            if rows:
-                any_model = ["any other", *marks(capabilities_of(spec, "")), "", ""]
-                head = ["model", *heads(), "context", "answer"]
-                made += f"\n### {spec.display_name}\n{table(head, iter([*rows, any_model]))}"
-    return made
-
-
-def capability_sources() -> str:
-    """Return where each row of the data comes from, and when that was read."""
-    rows = (
-        [code(spec.name), ", ".join(map(code, named_once(row.models))), row.source, row.as_of]
-        for listed in specs().values()
-        for spec in listed
-        for row in spec.capabilities
-    )
-    return table(["provider", "models", "source", "as of"], rows)
-
-
 # --- lists of pages ---------------------------------------------------------------------------------------------------
 
 
@@ -531,11 +331,8 @@ def env_example() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    **provider_parts.PARTS,
     "settings": settings,
-    "providers": providers,
-    "compatible": compatible,
-    "provider-settings": provider_settings,
-    "automatic": automatic,
     "errors": errors,
     "kinds": kinds,
     "metrics": metrics,
@@ -543,11 +340,23 @@ PARTS: dict[str, Callable[[], str]] = {
     "file-keys": file_keys,
     "price-keys": price_keys,
     "capability-words": capability_words,
-    "parity": parity,
-    "capabilities": capabilities,
-    "capability-sources": capability_sources,
     "decisions": decisions,
 }
+
+
+def pages() -> list[Path]:
+    """Return the pages that people write, the README first."""
+    written = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "contract.md"]
+    return [ROOT / "README.md", ROOT / "clients/python/README.md", ROOT / "CONTRIBUTING.md", *written]
+
+
+def part(found: re.Match[str]) -> str:
+    """Return a part as it should be. Raises KeyError where nobody makes it, or there is no such provider."""
+    begin, name, provider = found.groups()
+    if provider is None:
+        return f"{begin}{PARTS[name]()}"
+    every = {spec.name: spec for listed in specs().values() for spec in listed}
+    return f"{begin}{provider_parts.PARTS_OF_ONE[name](every[provider])}"
 
 
 def made() -> dict[Path, str]:
@@ -560,7 +369,7 @@ def made() -> dict[Path, str]:
     for page in pages():
         text = page.read_text()
         if PART.search(text):
-            files[page] = PART.sub(lambda found: found[1] + found[2] + PARTS[found[1]](), text)
+            files[page] = PART.sub(part, text)
     return files
 
 
