@@ -267,9 +267,9 @@ class PriceListing:
     Attributes:
         provider: the package's name of who sells.
         names: names under which a model may be listed, the most exact first.
-        regions: what a model's listed prices of tokens are multiplied with, by the provider's word for where it ran
-            (``Usage.region``, in lower case; empty: not told). A word that is missing has no known prices. None: it
-            makes no difference where the model runs, or the list has an entry of its own for each.
+        regions: what the prices of tokens are multiplied with that the list has under a name of its own, by where the
+            model ran: ``Usage.region`` in lower case, else the narrowest place of :class:`Places`; empty: neither is
+            told. Where a word is missing no prices are known. None: they are the same wherever the model runs.
         free_tools: tools that the provider runs for nothing beyond the tokens.
         audio_apart: audio costs many times what text does, so that without a price of its own it has none.
     """

@@ -111,7 +111,7 @@ class App:
             )
         self.circuits = Circuits(lambda provider: breaker_of(self._platform.current, provider), self.metrics, logger)
         self._shared_circuits = None if self.shared is None else SharedCircuits(self.shared, self.circuits, logger)
-        self.prices = Prices(lambda: self._platform.current, self.providers.listings())
+        self.prices = Prices(lambda: self._platform.current, self.providers.listings(), where=self.providers.place)
         self.latencies = Latencies()
         self.planner = Planner(self.router, self.providers, lambda: self._platform.current, self.latencies, self.prices)
         self.limits = Limits(

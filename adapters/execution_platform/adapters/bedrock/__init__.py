@@ -1,7 +1,7 @@
 """Amazon Bedrock: models of many makers through Converse and ConverseStream."""
 
 from execution_platform.adapters.bedrock.models import CAPABILITIES, KNOWN_MODELS
-from execution_platform.adapters.bedrock.regions import listed_names
+from execution_platform.adapters.bedrock.regions import listed_names, price_regions
 from execution_platform.adapters.bedrock.settings import OPTIONS, PLACES, missing
 from execution_platform.adapters.spi import Adapter, PriceListing, ProviderConfig, ProviderSpec
 
@@ -26,6 +26,6 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         capabilities=CAPABILITIES,
         missing=missing,
         places=PLACES,
-        price_listing=PriceListing("aws", listed_names),
+        price_listing=PriceListing("aws", listed_names, price_regions),
     ),
 )

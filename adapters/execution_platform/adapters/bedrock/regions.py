@@ -17,11 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from urllib.parse import quote
 
 from execution_platform.adapters.errors import InvalidRequestError
 
-__all__ = ["KNOWN_PLACES", "ModelName", "listed_names", "model_name", "model_path", "places_of"]
+__all__ = ["KNOWN_PLACES", "ModelName", "listed_names", "model_name", "model_path", "places_of", "price_regions"]
 
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+){1,3}-\d")
 _PREFIXED = re.compile(rf"(?P<region>{_REGION.pattern})/(?P<name>.+)", re.DOTALL)
@@ -186,3 +187,26 @@ def listed_names(name: str) -> tuple[str, ...]:
     if model.geography == _GLOBAL:
         return (f"{_GLOBAL}.{model.model}",)
     return (f"{model.geography}.{model.model}", model.model) if model.geography else (model.model,)
+
+
+#: Regions of other partitions, which have prices of their own that the list does not have.
+_APART = ("us-gov", "us-iso", "eusc-")
+
+_REGIONAL: Mapping[str, Decimal] = {
+    "": Decimal(1),
+    **{place: Decimal(1) for place in sorted(KNOWN_PLACES) if not place.startswith(_APART)},
+}
+_IN_THE_US: Mapping[str, Decimal] = {place: Decimal(1) for place in ("us", *_GEOGRAPHIES["us"])}
+
+
+def price_regions(listed: str) -> Mapping[str, Decimal] | None:
+    """Return where the price holds that ``genai-prices`` lists under a name; see :class:`~..spi.PriceListing`.
+
+    An entry that is called regional holds in every region but those of other partitions: for GovCloud AWS asks a fifth
+    more for the same models. Entries of all other models are what AWS asks in the United States; elsewhere it asks
+    more, for each model something else (Nova Pro: 5 % in Asia, 31 % in Europe). Sources: the comments of
+    ``genai-prices`` 0.2.3; AWS's prices by region as LiteLLM's table ``model_prices_and_context_window.json`` has them.
+    """
+    if listed.startswith(f"{_GLOBAL}."):
+        return None
+    return _REGIONAL if listed.startswith("regional.") else _IN_THE_US

@@ -137,8 +137,10 @@ class PriceSheet:
     def _of_list(self, provider: str, model: str, found: Found, at: datetime) -> Iterator[PriceRow]:
         words = [next(iter(each.when.values())) for each in found.variants(at)]
         tiers = ["", *dict.fromkeys(word for word in words if word not in ORDINARY)]
-        places = [(tier, "") for tier in tiers]
-        regions = self._list.listing(provider).regions(model) or {}
+        regions = self._list.listing(provider).regions(found.model.id) or {"": Decimal(1)}
+        # Prices that hold somewhere only are told for the first of the places where they do.
+        ordinary = "" if "" in regions else next(iter(regions), "")
+        places = [(tier, ordinary) for tier in tiers]
         places += [("", region) for region, factor in regions.items() if factor != 1]
         for tier, region in places:
             name = _place(provider, 2, model, tier, region)
@@ -153,7 +155,7 @@ class PriceSheet:
         since, until = found.span(at, words)
         _put_span(made, since, until)
         listing = self._list.listing(provider)
-        factor = (listing.regions(model) or {}).get(region, Decimal(1))
+        factor = (listing.regions(found.model.id) or {}).get(region, Decimal(1))
         rates = Rates(listing, found.prices(at, words), (), factor)
         made.components.extend(_components(rates, ()))
         return made

@@ -38,6 +38,7 @@ class Prices:
     Args:
         configuration: gives the configuration in force; its prices go before the list's.
         listings: where providers' published prices are, by their names.
+        where: tells where a provider runs a model, as far as that is known before it says so itself; empty: not.
         now: the time, for which prices are told where no other is asked for.
 
     Attributes:
@@ -49,15 +50,18 @@ class Prices:
         configuration: Callable[[], PlatformConfiguration],
         listings: Mapping[str, PriceListing],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        where: Callable[[str, str], str] = lambda *_: "",
     ) -> None:
         self._configuration = configuration
+        self._where = where
         self._now = now
         self.list = PriceList(listings)
         self._known = _Known(configuration())
 
     def estimate(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
         """Return what so many tokens would cost in US dollars, without caches; None: no price is known."""
-        rates = self._pricing(_Asked(provider, model), self._now()).rates
+        asked_for = _Asked(provider, model, region=self._region(provider, model))
+        rates = self._pricing(asked_for, self._now()).rates
         try:
             asked = rates.of_tokens(usage_pb2.USAGE_KIND_INPUT, input_tokens)
             answered = rates.of_tokens(usage_pb2.USAGE_KIND_OUTPUT, input_tokens)
@@ -85,6 +89,7 @@ class Prices:
         versions: set[str] = set()
         unknown = not usage.items
         tier, speed, region = _ordinary(_tier(usage.service_tier)), _ordinary(usage.speed.lower()), usage.region.lower()
+        region = region or self._region(provider, model)
         for other in dict.fromkeys([item.model for item in usage.items]):
             asked = (provider, other or model, "" if other else served, tier, speed, region)
             pricing = self._pricing(_Asked(*asked), at)
@@ -98,11 +103,25 @@ class Prices:
         cost.price_version = ", ".join(sorted(versions, key=lambda version: (version == self.list.version, version)))
         return cost
 
-    def _pricing(self, asked: _Asked, at: datetime) -> _Pricing:
-        """Return the prices of a model at a time."""
+    def _region(self, provider: str, model: str) -> str:
+        """Return where a model runs, where its provider has not said so."""
+        regions = self._known_now().regions
+        region = regions.get((provider, model))
+        if region is None:
+            region = regions[provider, model] = self._where(provider, model).lower()
+            if len(regions) > _REMEMBERED:
+                del regions[next(iter(regions))]
+        return region
+
+    def _known_now(self) -> _Known:
         configuration = self._configuration()
         if configuration is not self._known.configuration:
             self._known = _Known(configuration)
+        return self._known
+
+    def _pricing(self, asked: _Asked, at: datetime) -> _Pricing:
+        """Return the prices of a model at a time."""
+        configuration = self._known_now().configuration
         known = self._known.models.get(asked)
         if known is None:
             known = self._look_up(configuration, asked)
@@ -131,7 +150,7 @@ class Prices:
         declared = None if entry is None else declared_of(entry, words, asked.region)
         all_declared = tuple(filter(None, (declared, facts_declared(known.facts))))
         listing = self.list.listing(asked.provider)
-        factor = _region_factor(asked, listing, declared)
+        factor = Decimal(1) if known.found is None else _region_factor(asked, listing, known.found, declared)
         listed = None
         if factor is not None and known.found is not None:
             listed = known.found.prices(at, words if declared is None else declared.listed_words)
@@ -172,6 +191,7 @@ class _Known:
 
     configuration: PlatformConfiguration
     models: dict[_Asked, _Model] = field(default_factory=dict)
+    regions: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +251,9 @@ class _Pricing:
         return _Priced(rate, _line(rate, item))
 
 
-def _region_factor(asked: _Asked, listing: PriceListing, declared: Declared | None) -> Decimal | None:
+def _region_factor(asked: _Asked, listing: PriceListing, found: Found, declared: Declared | None) -> Decimal | None:
     """Return what a region makes of the list's prices; None: nobody knows."""
-    regions = listing.regions(asked.served or asked.model)
+    regions = listing.regions(found.model.id)
     if regions is None or (declared is not None and declared.says_region):
         return Decimal(1)
     return regions.get(asked.region)

@@ -98,6 +98,13 @@ class Providers:
         """Return a provider's spec. Raises ProviderNotFoundError, naming the nearest."""
         return self._entry(name).spec
 
+    def place(self, name: str, model: str) -> str:
+        """Return the narrowest place that a provider's adapter knows a model to run in; empty: it knows none."""
+        entry = self._entries.get(name)
+        if entry is None or entry.spec.places is None:
+            return ""
+        return next(iter(entry.spec.places.of(entry.config, model)), "")
+
     def listings(self) -> dict[str, PriceListing]:
         """Return where the providers' published prices are, of those that publish any."""
         listed = {name: entry.spec.price_listing for name, entry in self._entries.items()}
