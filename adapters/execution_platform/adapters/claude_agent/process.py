@@ -117,7 +117,7 @@ class Process:
                 raise NotConfiguredError(f"bubblewrap cannot be run: {error.strerror}") from error
             process = cls(popen, _secrets(cage.environment))
             try:
-                await process._connect(*(pipe.take() for pipe in (stdin, stdout, stderr, status)))
+                await uninterrupted(process._connect(*(pipe.take() for pipe in (stdin, stdout, stderr, status))))
             except BaseException:
                 await process.end()
                 raise

@@ -122,8 +122,10 @@ class Runs:
                     open_run.fail(_stopping())
                 yield Running(open_run.link)
             finally:
-                await open_run.end()
-                self._open.discard(open_run)
+                try:
+                    await open_run.end()
+                finally:
+                    self._open.discard(open_run)
         finally:
             self._places.release()
 
