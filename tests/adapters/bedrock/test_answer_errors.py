@@ -195,7 +195,8 @@ def test_the_type_is_found_wherever_it_stands(headers: dict[str, str], body: byt
 def test_without_a_known_type_the_status_decides(status: int, meant: type[AdapterError]) -> None:
     """What a proxy answers, or a type that nobody knows yet, means what its status says."""
     for headers in ({}, {"x-amzn-errortype": "BrandNewException"}):
-        assert type(error_from_answer(status, headers, b"<html>no</html>")) is meant
+        for body in (b"<html>no</html>", b"", b"[]", b'{"message":5}'):
+            assert type(error_from_answer(status, headers, body)) is meant
 
 
 def test_an_unknown_type_in_a_stream_is_a_failure_that_may_pass() -> None:

@@ -305,6 +305,10 @@ def test_blocks_of_unknown_kinds_are_kept_verbatim() -> None:
         ([start(0, {"hologram": {"depth": 1}})], {"hologram": {"depth": 1}}),
         ([delta(0, {"hologram": {"data": "ab"}})], {"hologram": {"data": "ab"}}),
         (
+            [delta(0, {"hologram": {"depth": 1, "data": "ab"}}), delta(0, {"hologram": {"depth": 2}})],
+            {"hologram": {"depth": 2, "data": "ab"}},
+        ),
+        (
             [
                 start(0, {"hologram": {"depth": 1}}),
                 delta(0, {"hologram": {"data": "ab", "parts": [1]}}),
@@ -356,3 +360,53 @@ def test_events_without_end_are_not_all_kept() -> None:
     answer = check_stream([translated.feed(stream_of(*noise))])
     assert len(metadata_of(answer)["events"]) == 3
     assert [notice.code for notice in answer.notices] == [chat_pb2.NOTICE_CODE_PROVIDER_WARNING]
+
+
+@pytest.mark.parametrize(
+    ("events", "kind", "kept"),
+    [
+        ([delta(0, {"reasoningContent": {"text": "a", "mood": "b"}})], "thinking", {"mood": "b"}),
+        ([delta(0, {"reasoningContent": {"mood": "b"}})], "thinking", {"mood": "b"}),
+        (
+            [delta(0, {"reasoningContent": {"redactedContent": "YQ==", "mood": "b"}})],
+            "redacted_thinking",
+            {"mood": "b"},
+        ),
+        ([delta(0, {"toolResult": [{"text": "a"}]})], "tool_result", None),
+        (
+            [start(0, {"toolUse": {"toolUseId": "t", "name": "n", "hue": 1}}), delta(0, {"toolUse": {"tone": 2}})],
+            "tool_call",
+            {"hue": 1, "tone": 2},
+        ),
+        (
+            [
+                start(0, {"image": {"format": "png", "hue": 1}}),
+                delta(0, {"image": {"source": {"bytes": "YQ==", "tone": 2}, "alt": "x"}}),
+                delta(0, {"image": {"source": {"elsewhere": 3}}}),
+            ],
+            "media",
+            {"hue": 1, "tone": 2, "alt": "x", "source": {"elsewhere": 3}},
+        ),
+    ],
+)
+def test_unknown_members_of_any_delta_stay_with_the_block(events: list[bytes], kind: str, kept: Json | None) -> None:
+    """Whatever a delta or a start says besides is metadata of its block."""
+    (block,) = streamed(*events, stop(0)).blocks
+    assert block.WhichOneof("content") == kind
+    assert json.loads(block.provider_metadata_json or "null") == kept
+
+
+def test_arguments_may_come_as_an_object() -> None:
+    """Servers like Bedrock stream the arguments as the object itself: its JSON is what the model wrote."""
+    answer = streamed(
+        start(0, {"toolUse": {"toolUseId": "t", "name": "n"}}), delta(0, {"toolUse": {"input": {"a": [1]}}})
+    )
+    assert json.loads(answer.blocks[0].tool_call.arguments_json) == {"a": [1]}
+
+
+def test_one_delta_may_say_two_things() -> None:
+    """A delta of reasoning and text gives both, in the order in which they stand."""
+    answer = streamed(
+        delta(0, {"text": "a"}), delta(0, {"text": "b", "reasoningContent": {"text": "hm"}}), delta(1, {"text": "c"})
+    )
+    assert [(block.text.text, block.thinking.text) for block in answer.blocks] == [("ab", ""), ("", "hm"), ("c", "")]

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
-from botocore.eventstream import EventStreamBuffer
+from botocore.eventstream import EventStreamBuffer, ParserError
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.adapters.bedrock.reading import raw_frame
+from tests.adapters.recordings import Record, body_of, params, records
 
 from execution_platform.adapters.bedrock.frames import (
     MAX_HEADER_BYTES,
@@ -79,6 +80,19 @@ def decode(pieces: list[bytes]) -> tuple[list[Frame], AdapterError | None]:
     return found, None
 
 
+def decode_theirs(stream: bytes) -> tuple[list[tuple[dict[str, HeaderValue], bytes]], bool]:
+    """Frames of a stream as botocore reads them, and whether it found it broken."""
+    buffer = EventStreamBuffer()
+    buffer.add_data(stream)
+    found: list[tuple[dict[str, HeaderValue], bytes]] = []
+    try:
+        for one in buffer:
+            found.append((one.headers, one.payload))  # noqa: PERF401 - what came before a fault counts
+    except ParserError:
+        return found, True
+    return found, False
+
+
 @given(_FRAMES, st.lists(st.integers(0, 2000), max_size=10))
 def test_frames_are_those_that_botocore_reads(
     told: list[tuple[dict[str, tuple[int, HeaderValue]], bytes]], cuts: list[int]
@@ -87,14 +101,25 @@ def test_frames_are_those_that_botocore_reads(
     stream = b"".join(encoded(headers, payload) for headers, payload in told)
     places = sorted(min(cut, len(stream)) for cut in cuts)
     pieces = [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
-    theirs = EventStreamBuffer()
-    theirs.add_data(stream)
     found, error = decode(pieces)
     assert error is None
-    assert [(dict(one.headers), one.payload) for one in found] == [(one.headers, one.payload) for one in theirs]
+    assert [(dict(one.headers), one.payload) for one in found] == decode_theirs(stream)[0]
     assert [(dict(one.headers), one.payload) for one in found] == [
         ({name: value for name, (_, value) in headers.items()}, payload) for headers, payload in told
     ]
+
+
+STREAMS = [r for split in ("open", "documented") for r in records(split, "bedrock", api="converse-stream")]
+
+
+@pytest.mark.parametrize("record", params(r for r in STREAMS if r["response"]["status"] == 200))
+def test_recorded_frames_are_those_that_botocore_reads(record: Record) -> None:
+    """Each recorded stream gives botocore's frames, and an error exactly where botocore finds one."""
+    body = body_of(record)
+    found, error = decode([body])
+    expected, broken = decode_theirs(body)
+    assert [(dict(one.headers), one.payload) for one in found] == expected
+    assert (error is not None) == broken
 
 
 @given(_FRAMES.filter(bool), st.data())
