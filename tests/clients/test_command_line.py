@@ -399,6 +399,8 @@ def test_amounts_of_money_are_exact() -> None:
     done.timing.total.FromMilliseconds(1250)
     said = "p/m-1 · 15 in (5 cached) · 7 out (4 reasoning) · 2 search · about USD 0.003 · 1.2 s · max tokens"
     assert usage_line(done) == said
+    done.timing.startup.FromMilliseconds(420)
+    assert usage_line(done) == said.replace("1.2 s", "1.2 s (0.4 s to start)")
     assert usage_line(chat_pb2.Finished()) == "cost not known · unspecified"
 
 

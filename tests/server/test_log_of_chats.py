@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests.server.conftest import Serve, chat_request, events_of, failed_stream, until
+from tests.server.test_startup import STARTING
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/debugging.md"
 
@@ -34,11 +35,12 @@ async def test_the_page_tells_the_fields_of_the_line(serve: Serve) -> None:
     fallback = chat_request([{"error": error}])
     fallback.routing.fallback_models.append("scripted/slow")
     trace = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-    async with serve() as served:
+    async with serve(specs=[STARTING]) as served:
+        await events_of(served.chat.Chat(chat_request(model="starting")))
         await events_of(served.chat.Chat(told, metadata=(trace, ("authorization", "Bearer made-up-token"))))
         await failed_stream(served.chat.Chat(fallback))
         await failed_stream(served.chat.Chat(chat_request(model="nobody")))
-        await until(lambda: len(served.log_lines("chat")) == 3)
+        await until(lambda: len(served.log_lines("chat")) == 4)
         lines = served.log_lines("chat")
     assert set().union(*lines) - COMMON == documented()
     assert all(line.keys() >= COMMON for line in lines)

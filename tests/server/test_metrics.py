@@ -60,7 +60,9 @@ def count_everything(metrics: Metrics) -> None:
     """Call every method once."""
     metrics.watch_chats(lambda: 3, lambda: 4)
     metrics.chat("reviewer", ending="failed", reason="ERROR_REASON_DRAINING", seconds=0.2)
-    metrics.attempt("openai", "m", outcome="failed", cause="first", kind="timeout", seconds=2.0, first_output=1.0)
+    metrics.attempt(
+        "openai", "m", outcome="failed", cause="first", kind="timeout", seconds=2.0, first_output=1.0, startup=0.5
+    )
     metrics.fallback("reviewer", "openai", "anthropic", "timeout")
     metrics.retry_denied("openai")
     metrics.hedge("openai", "anthropic")

@@ -84,6 +84,9 @@ _ATTEMPTS = _counter(
 )
 _ATTEMPT_SECONDS = _seconds("ep.attempt.duration", "Time of an attempt.", "provider", "model", "outcome")
 _FIRST_OUTPUT = _seconds("ep.attempt.first_output", "Time to an attempt's first output.", "provider", "model")
+_STARTUP = _seconds(
+    "ep.attempt.startup", "Time that a process of the provider's own took to start.", "provider", "model"
+)
 _FALLBACKS = _counter(
     "ep.fallbacks", "Steps from a failed provider to the next, by reason.", "persona", "from", "to", "reason"
 )
@@ -132,6 +135,7 @@ INSTRUMENTS = (
     _ATTEMPTS,
     _ATTEMPT_SECONDS,
     _FIRST_OUTPUT,
+    _STARTUP,
     _FALLBACKS,
     _RETRIES_DENIED,
     _HEDGES,
@@ -186,6 +190,7 @@ class Metrics:
         self._attempts = make.counter(_ATTEMPTS)
         self._attempt_seconds = make.histogram(_ATTEMPT_SECONDS)
         self._first_output = make.histogram(_FIRST_OUTPUT)
+        self._startup = make.histogram(_STARTUP)
         self._fallbacks = make.counter(_FALLBACKS)
         self._retries_denied = make.counter(_RETRIES_DENIED)
         self._hedges = make.counter(_HEDGES)
@@ -239,6 +244,7 @@ class Metrics:
         kind: str,
         seconds: float,
         first_output: float | None,
+        startup: float | None = None,
     ) -> None:
         """Count an attempt: how it ended, why it was made, the kind of its error, and its times."""
         who = {"provider": provider, "model": self._model_label(provider, model)}
@@ -247,6 +253,8 @@ class Metrics:
             self._attempt_seconds.record(seconds, {**who, "outcome": outcome})
         if first_output is not None:
             self._first_output.record(first_output, who)
+        if startup is not None:
+            self._startup.record(startup, who)
 
     def fallback(self, persona: str, failed: str, asked: str, reason: str) -> None:
         """Count a step from a provider that failed to the one that is asked next."""

@@ -136,10 +136,17 @@ def usage_line(finished: chat_pb2.Finished) -> str:
     parts += _quantities(finished.usage)
     parts.append(_costs(finished.cost))
     if finished.timing.HasField("total"):
-        parts.append(f"{finished.timing.total.ToTimedelta().total_seconds():.1f} s")
+        parts.append(_times(finished.timing))
     reason = short_name(chat_pb2.FinishReason.DESCRIPTOR, finished.reason).lower()
     parts.append(reason.replace("_", " "))
     return " · ".join(filter(None, parts))
+
+
+def _times(timing: chat_pb2.Timing) -> str:
+    """Return how long it took, and how much of that was the start of a process of the provider's own."""
+    total = f"{timing.total.ToTimedelta().total_seconds():.1f} s"
+    startup = timing.startup.ToTimedelta().total_seconds()
+    return f"{total} ({startup:.1f} s to start)" if timing.HasField("startup") else total
 
 
 def amount(nanos: int) -> str:

@@ -364,6 +364,8 @@ class ChatPipeline:
             fields.update(_error_fields(run.detail, asked=run.journal.asked() > 0))
         if run.clock.first_output is not None:
             fields["first_token_ms"] = round((run.clock.first_output - run.clock.arrived) * 1000, 1)
+        if run.clock.startup is not None:
+            fields["startup_ms"] = round(run.clock.startup * 1000, 1)
         seconds = time.monotonic() - run.clock.arrived
         fields["total_ms"] = round(seconds * 1000, 1)
         self._logger.info("chat", **fields)

@@ -37,6 +37,7 @@ class Entry:
         outcome: how it ended; RUNNING until then.
         error: why it failed or was passed over.
         first_output: when its first output came; None: there was none.
+        startup: seconds that a process of its provider's own took to start; None: it has none.
         ended: when; None: it runs.
         cost: what it costs, where that is known.
         reckoned: what it has used, where its provider has not told everything; None: it has, or it runs.
@@ -56,6 +57,7 @@ class Entry:
     outcome: chat_pb2.AttemptOutcome.ValueType = chat_pb2.ATTEMPT_OUTCOME_RUNNING
     error: AdapterError | None = None
     first_output: float | None = None
+    startup: float | None = None
     ended: float | None = None
     cost: usage_pb2.Cost | None = None
     reckoned: usage_pb2.Usage | None = None

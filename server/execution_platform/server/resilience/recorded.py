@@ -84,8 +84,15 @@ class Recorded:
         estimates = self._shared.limits.estimates
         record = self._shared.providers.record(leg.provider)
         record.running += 1
+        told_before = call.on_startup
+
+        def started_up(seconds: float) -> None:
+            entry.startup = seconds
+            told_before(seconds)
+
         call = replace(
             call,
+            on_startup=started_up,
             request=leg.request or call.request,
             model=leg.model,
             timeout=max(0.001, self._deadline - time.monotonic()),
@@ -158,4 +165,5 @@ class Recorded:
             kind="" if kind is None else kind.value,
             seconds=seconds,
             first_output=first_output,
+            startup=entry.startup,
         )
