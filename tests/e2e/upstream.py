@@ -10,7 +10,7 @@ import contextlib
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,10 +60,12 @@ class Upstream:
 
     Args:
         target: ``host:port`` of the real one; empty: there is none, every answer is scripted.
+        headers: what to add to requests that are passed on, for clients that cannot send it.
     """
 
-    def __init__(self, target: str = "") -> None:
+    def __init__(self, target: str = "", headers: Mapping[str, str] | None = None) -> None:
         self._target = target
+        self._headers = dict(headers or {})
         self.exchanges: list[Exchange] = []
         self.answers: deque[Answer] = deque()
         self.address = ""
@@ -134,7 +136,7 @@ class Upstream:
         host, _, port = self._target.rpartition(":")
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
         try:
-            far_writer.write(_request_bytes(exchange))
+            far_writer.write(_request_bytes(exchange, self._headers))
             await far_writer.drain()
             answer = asyncio.ensure_future(_relay(far_reader, writer))
             gone = asyncio.ensure_future(reader.read(1))
@@ -156,9 +158,9 @@ async def _read_request(reader: asyncio.StreamReader) -> Exchange | None:
     return Exchange(method, path, headers, body)
 
 
-def _request_bytes(exchange: Exchange) -> bytes:
+def _request_bytes(exchange: Exchange, added: Mapping[str, str]) -> bytes:
     # One request for each connection: then the end of the answer is the end of the connection.
-    headers = {**exchange.headers, "connection": "close"}
+    headers = {**exchange.headers, **added, "connection": "close"}
     lines = [f"{exchange.method} {exchange.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + exchange.body
 
@@ -201,9 +203,9 @@ async def _answer(answer: Answer, writer: asyncio.StreamWriter) -> None:
 
 
 @contextlib.contextmanager
-def upstream(target: str = "") -> Iterator[Upstream]:
+def upstream(target: str = "", headers: Mapping[str, str] | None = None) -> Iterator[Upstream]:
     """Run an upstream while the context is entered."""
-    running = Upstream(target)
+    running = Upstream(target, headers)
     running.start()
     try:
         yield running

@@ -11,14 +11,15 @@ import pytest
 from execution_platform.adapters.bedrock.catalog import list_models
 from execution_platform.adapters.errors import ProtocolError
 
-MODELS = "/foundation-models?byOutputModality=TEXT"
+MODELS = "/foundation-models"
 ARN = "arn:aws:bedrock:eu-central-1"
 
 
-def model(name: str, maker: str, title: str, *kinds: str) -> dict[str, Any]:
+def model(name: str, maker: str, title: str, *kinds: str, gives: str = "TEXT") -> dict[str, Any]:
     arn = f"{ARN}::foundation-model/{name}"
     named = {"modelArn": arn, "modelId": name, "providerName": maker, "modelName": title}
-    return {**named, "inferenceTypesSupported": list(kinds), "modelLifecycle": {"status": "ACTIVE"}}
+    able = {"outputModalities": [gives], "inferenceTypesSupported": list(kinds)}
+    return {**named, **able, "modelLifecycle": {"status": "ACTIVE"}}
 
 
 def profile(name: str, over: str, kind: str = "SYSTEM_DEFINED") -> dict[str, Any]:
@@ -32,6 +33,7 @@ CLAUDE = model("anthropic.claude-x-v1:0", "Anthropic", "Claude X", "INFERENCE_PR
 NOVA = model("amazon.nova-lite-v1:0", "Amazon", "Nova Lite", "ON_DEMAND", "INFERENCE_PROFILE")
 TITAN = model("amazon.titan-x", "Amazon", "Amazon Titan X", "ON_DEMAND")
 RESERVED = model("amazon.titan-x:0:4k", "Amazon", "Titan X", "PROVISIONED")
+IMAGES = model("stability.images-v1:0", "Stability AI", "Images", "ON_DEMAND", gives="IMAGE")
 EU_CLAUDE = profile("eu.anthropic.claude-x-v1:0", "anthropic.claude-x-v1:0")
 EU_IMAGES = profile("eu.stability.images-v1:0", "stability.images-v1:0")
 EU_NOVA = profile("eu.amazon.nova-lite-v1:0", "amazon.nova-lite-v1:0")
@@ -85,11 +87,22 @@ async def test_what_cannot_be_asked_by_its_id_is_not_listed() -> None:
     assert not await listed({MODELS: {"modelSummaries": [CLAUDE, RESERVED]}})
 
 
-async def test_profiles_over_models_without_text_are_not_listed() -> None:
-    """A profile over a model of images is none to chat with; where nothing is known of models, all are listed."""
-    system = {f"{PROFILES}SYSTEM_DEFINED": {"inferenceProfileSummaries": [EU_CLAUDE, EU_IMAGES]}}
-    assert set(await listed({MODELS: {"modelSummaries": [CLAUDE]}, **system})) == {"eu.anthropic.claude-x-v1:0"}
-    assert len(await listed(system)) == 2
+async def test_what_gives_no_text_is_not_listed() -> None:
+    """Neither a model of images nor a profile over it is one to chat with; a profile over unknown models may be."""
+    pages = {
+        MODELS: {"modelSummaries": [IMAGES]},
+        f"{PROFILES}SYSTEM_DEFINED": {"inferenceProfileSummaries": [EU_CLAUDE, EU_IMAGES]},
+    }
+    assert set(await listed(pages)) == {"eu.anthropic.claude-x-v1:0"}
+
+
+async def test_a_profile_that_is_told_twice_is_one() -> None:
+    """A server that does not look at which kind is asked for makes no model twice."""
+    page = {"inferenceProfileSummaries": [EU_CLAUDE, OWN]}
+    models = await list_models(
+        serving({f"{PROFILES}{kind}": page for kind in ("SYSTEM_DEFINED", "APPLICATION")}, []), "b"
+    )
+    assert [model.model for model in models] == ["eu.anthropic.claude-x-v1:0", OWN["inferenceProfileArn"]]
 
 
 async def test_pages_without_end_are_left() -> None:

@@ -30,6 +30,8 @@ def parameters() -> xllamacpp.CommonParams:
     chosen.port = 0
     chosen.n_parallel = SLOTS
     chosen.n_ctx = 4096 * SLOTS
+    # One: several spin while they wait for each other, for minutes where other programs have the cores.
+    chosen.cpuparams.n_threads = chosen.cpuparams_batch.n_threads = 1
     chosen.use_jinja = True
     chosen.chat_template = (Path(__file__).parent / "tools.jinja").read_text()
     chosen.api_keys = [os.environ["E2E_LLAMACPP_KEY"]]

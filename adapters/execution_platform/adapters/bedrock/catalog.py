@@ -22,7 +22,7 @@ __all__ = ["list_models"]
 
 _MOST_PAGES = 20
 _PAGE_SIZE = 1000
-_MODELS = "/foundation-models?byOutputModality=TEXT"
+_MODELS = "/foundation-models"
 _KINDS = ("SYSTEM_DEFINED", "APPLICATION")
 
 Get = Callable[[str], Awaitable[bytes]]
@@ -36,12 +36,12 @@ async def list_models(get: Get, provider: str) -> list[catalog_pb2.Model]:
         AdapterError: as `get` does; ProtocolError where an answer is not what the API describes.
     """
     summaries = [fields_of(raw) for raw in elements_if_any(fields_of(await get(_MODELS)).get("modelSummaries"))]
-    told = {clean_text(summary.get("modelArn")).rpartition("/")[2] for summary in summaries}
-    models = [_foundation_model(summary, provider) for summary in summaries if _is_asked_by_id(summary)]
+    mute = {clean_text(summary.get("modelId")) for summary in summaries if not _gives_text(summary)}
+    models = [_foundation_model(each, provider) for each in summaries if _gives_text(each) and _is_asked_by_id(each)]
     for kind in _KINDS:
-        profiles = await _profiles(get, kind)
-        models += [_profile(profile, kind, provider) for profile in profiles if _gives_text(profile, told)]
-    return models
+        models += [_profile(each, provider) for each in await _profiles(get, kind) if not _is_over(each, mute)]
+    # Servers in AWS's place may not look at the kind, and tell all profiles twice.
+    return list({model.name: model for model in models}.values())
 
 
 async def _profiles(get: Get, kind: str) -> list[Fields]:
@@ -63,10 +63,15 @@ def _is_asked_by_id(summary: Fields) -> bool:
     return not isinstance(kinds, list) or not kinds or "ON_DEMAND" in kinds
 
 
-def _gives_text(profile: Fields, told: set[str]) -> bool:
-    """Return whether a profile is one over models of the list; one over models that nobody describes may be."""
+def _gives_text(summary: Fields) -> bool:
+    given = value_of(summary.get("outputModalities"))
+    return not isinstance(given, list) or "TEXT" in given
+
+
+def _is_over(profile: Fields, models: set[str]) -> bool:
+    """Return whether a profile is one over these models. Of those in other regions nothing may be known."""
     arns = [clean_text(fields_if_any(raw).get("modelArn")) for raw in elements_if_any(profile.get("models"))]
-    return not told or not arns or any(arn.rpartition("/")[2] in told for arn in arns)
+    return any(arn.rpartition("/")[2] in models for arn in arns)
 
 
 def _foundation_model(summary: Fields, provider: str) -> catalog_pb2.Model:
@@ -76,9 +81,10 @@ def _foundation_model(summary: Fields, provider: str) -> catalog_pb2.Model:
     return _model(provider, name, display_name, summary)
 
 
-def _profile(profile: Fields, kind: str, provider: str) -> catalog_pb2.Model:
+def _profile(profile: Fields, provider: str) -> catalog_pb2.Model:
     """Return a profile as the model that requests name: one of an account's own by its ARN, as it must be."""
-    name = clean_text(profile.get("inferenceProfileArn" if kind == "APPLICATION" else "inferenceProfileId"))
+    own = clean_text(profile.get("type")) == "APPLICATION"
+    name = clean_text(profile.get("inferenceProfileArn" if own else "inferenceProfileId"))
     return _model(provider, name, clean_text(profile.get("inferenceProfileName")), profile)
 
 
