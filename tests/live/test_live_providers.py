@@ -1,7 +1,7 @@
 """The real providers, with the keys of whoever runs this: `make live`. A few short chats each; they cost money.
 
 A provider takes part when its ``EP_<PROVIDER>_API_KEY`` is set. Its default model is asked, or the one that
-``EP_LIVE_<PROVIDER>_MODEL`` names.
+``EP_LIVE_<PROVIDER>_MODEL`` names. Where other credentials serve as well, as those of AWS, naming the model is enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from execution_platform.v1 import catalog_pb2, chat_pb2, usage_pb2
 pytestmark = pytest.mark.live
 
 PROVIDERS = {spec.name: spec for spec in Registry.discover().specs() if spec.name not in ("local", "scripted")}
-COUNTERS = ("anthropic", "gemini", "openai")
+COUNTERS = ("anthropic", "bedrock", "gemini", "openai")
+WITHOUT_KEY = ("bedrock",)
+"""Providers that other credentials serve as well."""
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +39,11 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
 
 @pytest.fixture(params=sorted(PROVIDERS))
 def spec(request: pytest.FixtureRequest) -> ProviderSpec:
-    """A provider whose key is there."""
+    """A provider whose key is there, or that needs none and is meant."""
     spec = PROVIDERS[str(request.param)]
     variable = f"EP_{spec.name.upper()}_API_KEY"
-    if not os.environ.get(variable):
+    meant = spec.name in WITHOUT_KEY and os.environ.get(f"EP_LIVE_{spec.name.upper()}_MODEL")
+    if not os.environ.get(variable) and not meant:
         pytest.skip(f"{variable} is not set")
     return spec
 
