@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format protos docs cover wheel node e2e chaos live bench bench-ledger clean
+.PHONY: help setup run test check format protos docs cover wheel node ministack e2e chaos live bench bench-ledger clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -89,7 +89,9 @@ wheel: setup ## build both wheels; import the client's at its lowest and newest 
 
 node: $(E2E)/node_modules/.stamp ## install what the end-to-end tests take from Node
 
-e2e: setup node ## run the end-to-end tests alone
+ministack: .venv-ministack/.stamp ## install the mock of AWS that the end-to-end tests take
+
+e2e: setup node ministack ## run the end-to-end tests alone
 	@$(BIN)/pytest $(E2E)
 
 chaos: setup node ## do providers harm and see what callers get: a table (ARGS=--help lists the flags; takes minutes)
@@ -97,6 +99,12 @@ chaos: setup node ## do providers harm and see what callers get: a table (ARGS=-
 
 $(E2E)/node_modules/.stamp: $(E2E)/package.json $(E2E)/package-lock.json
 	cd $(E2E) && npm ci --no-audit --no-fund
+	@touch $@
+
+# In an environment of its own: it wants one exact version of botocore.
+.venv-ministack/.stamp: $(E2E)/ministack.txt
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 live: setup ## run the tests that talk to real providers, with the keys that are in the environment
@@ -109,6 +117,6 @@ bench-ledger: setup ## measure sums and exports of a million records, on SQLite 
 	@$(BIN)/python -m tests.bench.ledger $(ARGS)
 
 clean: ## remove everything that the verbs made
-	rm -rf .run .venv .venv-protos dist build htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \
+	rm -rf .run .venv .venv-protos .venv-ministack dist build htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache $(E2E)/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
