@@ -18,7 +18,6 @@ from tests.adapters.claude_agent.capture_samples import asked
 from execution_platform.adapters.claude_agent.runs import Runs
 from execution_platform.adapters.claude_agent.sandbox import Cage
 
-
 _TELLS = r"""begin
 tell() {
   text=$(eval "$2" 2>&1 | tr '\n\t"\\' '  __')
