@@ -227,7 +227,12 @@ class RunTranslation:
             self._start_message(inner_fields(event, "message"), origin)
         elif kind == "message_delta":
             self._message_delta(event, clean_text(message.get("api_message_id")), origin)
-        elif kind not in {"message_stop", "ping"}:
+        elif kind == "message_stop":
+            self._threads.stop_message(origin.parent)
+            if is_told(message.get("abandoned_blocks")):
+                # The call broke off; what the CLI kept of it, it told complete.
+                self._record.keep_fields({"abandoned_blocks": message["abandoned_blocks"]})
+        elif kind != "ping":
             self._record.keep_fields(event)
 
     def _start_message(self, message: Fields, origin: Origin) -> None:
@@ -377,7 +382,10 @@ class RunTranslation:
         if stopped == "refusal":
             return chat_pb2.FINISH_REASON_REFUSAL, stopped
         if api_error == "max_output_tokens":
-            return chat_pb2.FINISH_REASON_MAX_TOKENS, api_error
+            # The CLI says so of every cut that it has gone on after too often; the model's last word is more exact.
+            last = clean_text(self._stop.get("stop_reason"))
+            full = last == "model_context_window_exceeded"
+            return _REASONS[last if full else "max_tokens"], last if full else api_error
         if blocked_by_filter(self._result):
             return chat_pb2.FINISH_REASON_CONTENT_FILTER, api_error or "content_filter"
         too_long = isinstance(error_from_result(self._result, self._failure), ContextLengthError)

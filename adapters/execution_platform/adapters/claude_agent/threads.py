@@ -155,7 +155,7 @@ class Threads:
 
     def start_message(self, message_id: str, origin: Origin) -> None:
         """Tell that a model call begins to stream; blocks of the one before that are open end here."""
-        self._stop_thread(origin.parent)
+        self.stop_message(origin.parent)
         self._threads[origin.parent] = _Thread(message_id)
         if not origin.parent:
             self.last_text = ""
@@ -191,10 +191,16 @@ class Threads:
                 block.place = Place(origin.place.session_id)
             self._complete(block)
 
+    def stop_message(self, parent: str) -> None:
+        """Complete what is still open of a model call."""
+        thread = self._threads.get(parent) or _Thread()
+        for position in sorted(thread.open):
+            self._complete(thread.open.pop(position))
+
     def stop_all(self) -> None:
         """Complete what is still open."""
         for parent in list(self._threads):
-            self._stop_thread(parent)
+            self.stop_message(parent)
 
     # -- what comes whole
 
@@ -335,11 +341,6 @@ class Threads:
         if block.place is not None:
             told.states.add(kind=SESSION_STATE, data=block.place.encoded())
         self._writer.whole(told)
-
-    def _stop_thread(self, parent: str) -> None:
-        thread = self._threads.get(parent)
-        for position in sorted(thread.open) if thread else ():
-            self._complete(thread.open.pop(position))  # type: ignore[union-attr]  # only a thread has positions
 
 
 _NULL = msgspec.Raw(b"null")
