@@ -29,6 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the AWS of whoever runs this, unless real providers are meant: Bedrock would find it by itself."""
+    if config.getoption("--run-live"):
+        return
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the live tests unless they were asked for."""
     if config.getoption("--run-live"):
