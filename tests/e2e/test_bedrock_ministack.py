@@ -7,7 +7,6 @@ it. It also plays STS, whose session signs our requests, and the control plane.
 from __future__ import annotations
 
 import json
-import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,19 +29,6 @@ MODEL = "amazon.nova-lite-v1:0"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMADEUP0000000001", "AWS_SECRET_ACCESS_KEY": "made-up-secret"}
 ROLE = "arn:aws:iam::000000000000:role/made-up"
 MOST = 24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the AWS of whoever runs this out of sight."""
-    folder = tmp_path_factory.mktemp("aws")
-    with pytest.MonkeyPatch.context() as environment:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            environment.delenv(name)
-        environment.setenv("AWS_CONFIG_FILE", str(folder / "config"))
-        environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
-        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        yield
 
 
 @pytest.fixture(scope="module")
