@@ -162,7 +162,7 @@ def _read_media(media: content_pb2.MediaBlock, part: Json) -> None:
             media.data = _bytes(source)
         case "text":
             media.data = source.encode()
-        case "s3Location":
+        case _:
             media.uri = source["uri"]
     media.filename = part.get("name", "")
     if "citations" in part:

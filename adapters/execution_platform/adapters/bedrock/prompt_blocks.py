@@ -169,15 +169,16 @@ class PromptBlocks:
         if foreign:
             self._tell_lost_state(block, path)
         text = block.text.text
-        if not text.strip():
-            # Refused by the provider. It says nothing, so leaving it out is never a reason to refuse.
-            self._notices.add(chat_pb2.NOTICE_CODE_BLOCK_DROPPED, path, "the provider takes no blank text")
-            return None
+        said = [{"text": text}] if text.strip() else []
         citations = [] if foreign else [citation.raw_json for citation in block.citations if citation.raw_json]
         if citations and _CITED in wrappers:
             told = [raw_json(one, f"{path}.citations", must_be_object=True) for one in citations]
-            return {_CITED: {"content": [{"text": text}], "citations": told}}
-        return {"text": text} if foreign else _guarded({"text": text}, _metadata(block), wrappers)
+            return {_CITED: {**({"content": said} if said else {}), "citations": told}}
+        if not said:
+            # Refused by the provider. It says nothing, so leaving it out is never a reason to refuse.
+            self._notices.add(chat_pb2.NOTICE_CODE_BLOCK_DROPPED, path, "the provider takes no blank text")
+            return None
+        return said[0] if foreign else _guarded(said[0], _metadata(block), wrappers)
 
     def _thinking(self, block: content_pb2.ContentBlock, foreign: bool, path: str) -> WireBlock | None:
         signature = _state(block, "signature")
