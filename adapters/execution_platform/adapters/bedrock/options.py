@@ -219,7 +219,9 @@ def _nova_thinking(reasoning: chat_pb2.Reasoning, inference: dict[str, Any], not
         notices.param_defaulted("reasoning.effort", "medium is used: the model needs an effort")
     if effort == "high" and "maxTokens" in inference:
         # "Extended thinking in Amazon Nova 2": the three must be unset then. A limit guards against costs: it stays.
-        notices.param_adjusted("reasoning.effort", "medium is used: with high effort the model takes no limit of tokens")
+        notices.param_adjusted(
+            "reasoning.effort", "medium is used: with high effort the model takes no limit of tokens"
+        )
         effort = "medium"
     elif effort == "high":
         for name, field in (("temperature", "temperature"), ("topP", "top_p")):
