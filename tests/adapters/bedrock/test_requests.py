@@ -609,6 +609,16 @@ def test_sampling_is_said_as_the_model_takes_it(ask: Ask, model: str, body: Json
         assert told == notices
 
 
+@pytest.mark.parametrize(("model", "asks"), [(SONNET_45, True), (NOVA, False)])
+def test_a_claude_is_asked_which_stop_sequence_came(model: str, asks: bool) -> None:
+    """Converse tells it only where it is asked for by its place in Claude's own answers, whole or streamed."""
+    body, notices = asked(samples(stop_sequences=["END"]), model)
+    paths = body.get("additionalModelResponseFieldPaths")
+    assert paths == (["/stop_sequence", "/delta/stop_sequence"] if asks else None)
+    assert "additionalModelResponseFieldPaths" not in asked(samples(), model)[0]
+    assert notices == []
+
+
 def _thinking(**thinking: Any) -> Json:
     return {"additionalModelRequestFields": {"thinking": thinking}}
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from execution_platform.adapters.bedrock.families import ModelFacts, Thinks
+from execution_platform.adapters.bedrock.families import Maker, ModelFacts, Thinks
 from execution_platform.adapters.bedrock.models import FAMILY, facts_of
 from execution_platform.adapters.bedrock.options import write_further, write_inference, write_output, write_tier
 from execution_platform.adapters.bedrock.prompt_blocks import PromptBlocks, WireBlock
@@ -29,6 +29,8 @@ _Body = dict[str, Any]
 _JSON = "application/json"
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _MOST_CACHE_POINTS = 4
+#: Where a Claude tells which stop sequence came, in a whole answer and in a stream. Paths to nothing are passed over.
+_MATCHED_STOP = ("/stop_sequence", "/delta/stop_sequence")
 _FIRST_WORDS = "(The conversation begins with an answer.)"
 
 
@@ -175,6 +177,8 @@ def _write_options(
         body["outputConfig"] = output
     if tier is not None:
         body["serviceTier"] = tier
+    if request.sampling.stop_sequences and facts.maker is Maker.CLAUDE:
+        body["additionalModelResponseFieldPaths"] = list(_MATCHED_STOP)
 
 
 def _unforce(tool_config: _Body, further: _Body, facts: ModelFacts, notices: Notices) -> None:
