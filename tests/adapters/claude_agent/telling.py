@@ -7,6 +7,7 @@ from typing import Any
 
 from execution_platform.adapters.claude_agent.stream import FAMILY, AnswerContext, RunTranslation
 from execution_platform.adapters.errors import AdapterError
+from execution_platform.adapters.spi import Events
 from execution_platform.adapters.testing import Answer, check_stream
 
 SESSION = "6f0d7a5e-0f43-4a7e-9f6e-0a3a52a1c0de"
@@ -19,7 +20,7 @@ def translation(**context: Any) -> RunTranslation:
 
 def answer_of(data: bytes, **context: Any) -> Answer:
     """Return what a run says, checked; its error, if it fails, is in it."""
-    lists = []
+    lists: list[Events] = []
     told = translation(**context)
     error: AdapterError | None = None
     try:
