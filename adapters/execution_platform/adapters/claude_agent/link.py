@@ -13,7 +13,7 @@ import msgspec
 from claude_agent_sdk import Transport
 
 from execution_platform.adapters.claude_agent.process import Process
-from execution_platform.adapters.errors import AdapterError, UnavailableError
+from execution_platform.adapters.errors import AdapterError, StreamBrokenError, UnavailableError
 
 __all__ = ["Link"]
 
@@ -74,8 +74,7 @@ class Link(Transport):
     async def read_messages(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the control messages; wait while nobody takes the output.
 
-        Raises:
-            UnavailableError: the program ended before its result, or wrote something else than messages.
+        Fails the output where the program ends before its result. The SDK is not told: it would only log that.
         """
         rest = b""
         while data := await self._process.read():
@@ -83,7 +82,8 @@ class Link(Transport):
                 self.startup_seconds = time.monotonic() - self._started
             *lines, rest = (rest + data).split(b"\n") if b"\n" in data else (rest + data,)
             if len(rest) > _LONGEST_LINE:
-                raise UnavailableError("Claude Code wrote a line without an end")
+                self.fail(UnavailableError("Claude Code wrote a line without an end"))
+                return
             output: list[bytes] = []
             for line in lines:
                 kind = self._read(line)
@@ -94,7 +94,7 @@ class Link(Transport):
             if output:
                 await self._pieces.put(b"".join(output))
         if not self.complete and not self._pieces.closed:
-            raise await self._process.failure(self.noise)
+            self.fail(await self._process.failure(self.noise))
 
     def _read(self, line: bytes) -> str:
         """Return the type of a message; empty: it is none, as where a library prints a warning."""
@@ -109,13 +109,23 @@ class Link(Transport):
         return message.type
 
     async def output(self) -> AsyncGenerator[bytes, None]:
-        """Yield whole lines as they were written. Raises what :meth:`finish` was told."""
+        """Yield whole lines as they were written. Raises what :meth:`fail` was told first."""
         while piece := await self._pieces.get():
             yield piece
 
-    def finish(self, error: AdapterError | None = None) -> None:
-        """End the output, with an error or without. The first end counts."""
-        self._pieces.close(error)
+    def finish(self) -> None:
+        """End the output."""
+        self._pieces.close(None)
+
+    def fail(self, error: AdapterError) -> None:
+        """End the output with an error, placed where it came: after the model was asked, or before. The first counts.
+
+        A run that has told its result has not failed.
+        """
+        if type(error) is UnavailableError and self.answering:
+            error = StreamBrokenError(error.message, retryable=error.told)
+        error.unanswered = self.asked
+        self._pieces.close(None if self.complete else error)
 
 
 class _Pieces:

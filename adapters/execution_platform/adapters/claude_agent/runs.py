@@ -18,7 +18,6 @@ from execution_platform.adapters.errors import (
     AdapterError,
     OverloadedError,
     ProviderTimeoutError,
-    StreamBrokenError,
     UnavailableError,
 )
 
@@ -183,7 +182,6 @@ class _Open:
         self._deadline = deadline
         self._timer: asyncio.TimerHandle | None = None
         self._driver: asyncio.Task[None] | None = None
-        self._failure: AdapterError | None = None
         self._ending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -199,8 +197,6 @@ class _Open:
             async with aclosing(self._messages()) as messages:
                 async for _ in messages:
                     pass
-        except AdapterError as error:
-            self.fail(error)
         except Exception as error:  # noqa: BLE001 - the SDK raises Exception itself
             self.fail(await self._process.failure(str(error)))
         self.link.finish()
@@ -218,17 +214,8 @@ class _Open:
 
     def fail(self, error: AdapterError) -> None:
         """End the output with an error, once what was said before it is taken, and the processes."""
-        if self._failure is None and not self.link.complete:
-            self._failure = self._placed(error)
-            self.link.finish(self._failure)
-            self._process.kill_soon()
-
-    def _placed(self, error: AdapterError) -> AdapterError:
-        """Return the error as it is where it came: after the model was asked, or before."""
-        if type(error) is UnavailableError and self.link.answering:
-            error = StreamBrokenError(error.message, retryable=error.told)
-        error.unanswered = self.link.asked
-        return error
+        self.link.fail(error)
+        self._process.kill_soon()
 
     async def end(self) -> None:
         """End the processes, then the SDK's conversation with them. Bounded; not to be cancelled; idempotent."""
