@@ -20,10 +20,23 @@ def nobody() -> Iterator[str]:
 
 
 def lasting_port(count: int = 1) -> int:
-    """Return a free port that a server may leave and take again; the first of so many neighbours."""
+    """Return a free port that a server may leave and take again; the first of so many neighbours.
+
+    No other process of tests on this machine is given it while this one runs.
+    """
     while True:
         port = random.SystemRandom().choice(_LASTING)
-        with contextlib.suppress(OSError):
-            for each in range(port, port + count):
-                socket.create_server(("127.0.0.1", each)).close()
+        if all(_ours(each) for each in range(port, port + count)):
             return port
+
+
+def _ours(port: int) -> bool:
+    """Take a port's name, which this process keeps to its end; tell whether that and the port itself were free."""
+    with socket.socket(socket.AF_UNIX) as name:
+        try:
+            name.bind(f"\0execution-platform-tests-port-{port}")
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            return False
+        name.detach()
+    return True
