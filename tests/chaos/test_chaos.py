@@ -28,6 +28,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
         yield running
 
 
+@pytest.mark.unmeasured
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 async def test_callers_get_what_they_were_promised(stage: Stage, scenario: Scenario) -> None:

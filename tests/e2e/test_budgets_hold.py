@@ -14,6 +14,7 @@ PLAN = Plan(lease_seconds=20)
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_one_budget_holds_for_four_servers(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """No more is spent than the limit and a piece a stream; who is refused reached nobody; nothing is lost or left."""

@@ -90,6 +90,7 @@ def mocked_words(number: int) -> chat_pb2.ChatRequest:
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("requests", [words, mocked_words])
 async def test_streams_leave_nothing_behind(
     watched: Server, mocked: Upstream, requests: Callable[[int], chat_pb2.ChatRequest]

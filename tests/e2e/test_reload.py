@@ -227,6 +227,7 @@ class Callers:
             thread.join()
 
 
+@pytest.mark.unmeasured
 def test_no_chat_fails_over_a_hundred_reloads(tmp_path: Path) -> None:
     """While chats run all the time the file is replaced 100 times, a third of them wrong: none of the chats fails."""
     # A folder of its own: where the server's log grows there is no quiet moment, for which the watch waits.

@@ -239,6 +239,7 @@ async def comes_down(count: Callable[[], int], most: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("ledger", ["off", "on"])
 async def test_ten_thousand_chats_with_random_cancels_leave_nothing(serve: Serve, tmp_path: Path, ledger: str) -> None:
     """After 10,000 chats no place, slot, stream, connection, task, descriptor, request id or budget is held."""

@@ -205,6 +205,7 @@ SCRIPTS = [
 ]
 
 
+@pytest.mark.unmeasured
 async def test_ten_thousand_malformed_requests_are_never_internal(serve: Serve) -> None:
     """10,000 malformed requests over gRPC give answers or refusals, never INTERNAL or UNKNOWN."""
     seen: set[grpc.StatusCode] = set()

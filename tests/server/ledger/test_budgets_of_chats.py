@@ -328,6 +328,7 @@ async def ending_of(call: Any) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 async def test_random_cancels_leave_nothing_reserved(serve: Serve, database: Database, database_url: str) -> None:
     """Of 2,000 chats under a budget, 30 % of them cancelled at random moments, nothing is held when all have ended."""
     chance = random.Random(11)  # noqa: S311 - chance for a test

@@ -89,6 +89,7 @@ async def ids_of(database: Database) -> Counter[str]:
     return Counter(await database.read(lambda connection: connection.scalars(select(usage_records.c.id)).all()))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("killed", [None, 1, 25])
 async def test_processes_share_hard_budgets(
     database: Database, database_url: str, make_ledger: MakeLedger, tmp_path: Path, killed: int | None

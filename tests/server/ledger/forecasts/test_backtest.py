@@ -9,6 +9,7 @@ _SEEDS = 12
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("smooth", [True, False], ids=["smoothing", "plain"])
 def test_intervals_of_80_percent_hold_70_to_90_percent(smooth: bool) -> None:
     """Of what is spent by a day's end, on a day and in a month, 70 to 90 % lies within the 80 % interval."""
@@ -19,6 +20,7 @@ def test_intervals_of_80_percent_hold_70_to_90_percent(smooth: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", KINDS)
 def test_days_of_each_kind_of_spending_are_held(name: str) -> None:
     """Of the days of each kind of spending, 70 to 90 % lie within the 80 % interval."""
