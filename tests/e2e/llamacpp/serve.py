@@ -32,6 +32,8 @@ def parameters() -> xllamacpp.CommonParams:
     chosen.n_ctx = 4096 * SLOTS
     # One: several spin while they wait for each other, for minutes where other programs have the cores.
     chosen.cpuparams.n_threads = chosen.cpuparams_batch.n_threads = 1
+    # What is read anew is read the same way each time, whatever was asked before: equal prompts get equal answers.
+    chosen.cache_prompt = False
     chosen.use_jinja = True
     chosen.chat_template = (Path(__file__).parent / "tools.jinja").read_text()
     chosen.api_keys = [os.environ["E2E_LLAMACPP_KEY"]]
