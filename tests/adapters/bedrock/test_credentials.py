@@ -417,7 +417,7 @@ async def test_one_that_has_hardly_begun_is_not_renewed_again(sts: Sts) -> None:
 
 async def test_requests_wait_when_they_are_about_to_end(sts: Sts) -> None:
     """Credentials that end within the minute are not used if others can be had; if not, they are, until they end."""
-    sts.lasts = 30
+    sts.lasts = 50
     async with source(role_arn=ROLE) as made:
         first = await made.current()
         second = await made.current()
