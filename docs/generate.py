@@ -8,6 +8,7 @@ A page takes a part between `<!-- generated: NAME -->` and `<!-- end -->`; one a
 """
 
 import argparse
+import os
 import re
 import sys
 import types
@@ -373,11 +374,19 @@ def made() -> dict[Path, str]:
     return files
 
 
+def forget_aws() -> None:
+    """Hide what this machine has of AWS: a region of its own would show in what a provider needs."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ["AWS_CONFIG_FILE"] = os.devnull
+
+
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description="Make the generated parts of the documentation.")
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     options = parser.parse_args()
+    forget_aws()
     stale = [path for path, text in made().items() if not path.exists() or path.read_text() != text]
     if options.check and stale:
         print(

@@ -45,7 +45,7 @@ def variable(spec: ProviderSpec, name: str) -> str:
 def needs(spec: ProviderSpec) -> str:
     """Return what has to be set before a provider can be used."""
     asked = spec.missing(ProviderConfig(spec.name, base_url=spec.default_base_url))
-    told = {"api_key": spec.needs_key, "base_url": spec.needs_base_url}
+    told = {"api_key": spec.needs_key, "base_url": spec.needs_base_url} | {each.name: False for each in spec.options}
     wanted = [name for name, needed in told.items() if needed or f"EP_{spec.name.upper()}_{name.upper()}" in asked]
     return " and ".join(variable(spec, name) for name in wanted) or "nothing"
 
