@@ -16,7 +16,7 @@ pytest.importorskip("claude_agent_sdk", reason="claude-agent-sdk is not installe
 from tests.adapters.claude_agent.capture_samples import asked
 
 from execution_platform.adapters.claude_agent.runs import Runs
-from execution_platform.adapters.claude_agent.sandbox import Cage
+from execution_platform.adapters.claude_agent.sandbox import Cage, find_programs
 
 _TELLS = r"""begin
 tell() {
@@ -106,12 +106,43 @@ async def test_without_a_workspace_a_run_has_an_empty_folder_that_goes_with_it(t
         assert told == {"before": "", "made": "x"}
 
 
+_FIND = """
+import sys
+from execution_platform.adapters.claude_agent.sandbox import find_programs
+from execution_platform.adapters.errors import NotConfiguredError
+try:
+    found = find_programs()
+    print(found.cli.name, found.bwrap.name, "claude_agent_sdk" in sys.modules)
+except NotConfiguredError as error:
+    print(error.message)
+"""
+
+
+def found_in(*machine: str, before: str = ":") -> str:
+    """Return what is said of the programs on a machine that bubblewrap's options and a shell's command make."""
+    root = ["--dev-bind", "/", "/", "--unshare-user", "--uid", "0", "--cap-add", "ALL"]
+    look = ["/bin/sh", "-c", f'{before}; exec "$0" -c "$1"', sys.executable, _FIND]
+    command = [str(find_programs().bwrap), *root, *machine, *look]
+    # No bubblewrap of the system's own is found.
+    return subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": "/nowhere"}).stdout.strip()
+
+
 def test_both_programs_are_found_without_the_sdk() -> None:
     """Looking for the programs imports nothing of the SDK, which a server without runs shall not pay for."""
     require_cages()
-    code = (
-        "import sys; from execution_platform.adapters.claude_agent.sandbox import find_programs; "
-        "found = find_programs(); print(found.cli.name, found.bwrap.name, 'claude_agent_sdk' in sys.modules)"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told == "claude bwrap False\n"
+    assert found_in() == "claude bwrap False"
+
+
+def test_a_machine_without_bubblewrap_is_told_what_to_install() -> None:
+    """Where there is no bubblewrap, runs are not configured; they are never run without a cage."""
+    require_cages()
+    told = found_in("--tmpfs", str(find_programs().bwrap.parent))
+    assert "bubblewrap is not installed" in told
+    assert "execution-platform[claude-agent]" in told
+
+
+def test_a_machine_without_user_namespaces_is_told_what_to_allow() -> None:
+    """Where the kernel allows no user namespaces, runs are not configured."""
+    require_cages()
+    told = found_in(before="echo 0 >/proc/sys/user/max_user_namespaces")
+    assert "user.max_user_namespaces" in told

@@ -60,6 +60,16 @@ def test_a_name_with_a_null_byte_is_refused(root: Path) -> None:
         Folders(root.parent, [root]).workspace(f"{root}/work\0", "f")
 
 
+def test_a_workspace_never_shows_the_program_s_own_folders(root: Path) -> None:
+    """Neither the folder of logins and sessions nor one in it or around it is a workspace, whatever the roots are."""
+    config = root / "work" / "config"
+    (config / "login").mkdir(parents=True)
+    folders = Folders(config, [root])
+    for named in (config, config / "login", root / "work", root):
+        with pytest.raises(InvalidRequestError, match="sessions"):
+            folders.workspace(str(named), "f")
+
+
 def test_without_roots_no_workspace_may_be_named(root: Path) -> None:
     """The setting that allows workspaces is named."""
     with pytest.raises(InvalidRequestError, match="EP_CLAUDE_AGENT_WORKSPACES"):
@@ -100,7 +110,13 @@ def test_old_conversations_are_forgotten(tmp_path: Path) -> None:
     (old / "projects").mkdir()
     folders.config(tmp_path / "a", new_session())
     os.utime(old, (0, 0))
+    assert folders.config(None, new_session()).exists()  # another look on the same day
+    assert old.exists()
     assert folders.forget() == 1
+    assert not old.exists()
+    (old / "projects").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    Folders(tmp_path).config(None, new_session())
     assert not old.exists()
     assert new.exists()
     assert len(list(work.iterdir())) == 1

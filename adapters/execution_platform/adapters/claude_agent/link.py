@@ -76,14 +76,18 @@ class Link(Transport):
 
         Fails the output where the program ends before its result. The SDK is not told: it would only log that.
         """
-        rest = b""
+        pending: list[bytes] = []
         while data := await self._process.read():
             if self.startup_seconds is None:
                 self.startup_seconds = time.monotonic() - self._started
-            *lines, rest = (rest + data).split(b"\n") if b"\n" in data else (rest + data,)
-            if len(rest) > _LONGEST_LINE:
-                self.fail(UnavailableError("Claude Code wrote a line without an end"))
-                return
+            pending.append(data)
+            if b"\n" not in data:
+                if sum(map(len, pending)) > _LONGEST_LINE:
+                    self.fail(UnavailableError("Claude Code wrote a line without an end"))
+                    return
+                continue
+            *lines, rest = b"".join(pending).split(b"\n")
+            pending = [rest]
             output: list[bytes] = []
             for line in lines:
                 kind = self._read(line)

@@ -38,6 +38,9 @@ _KILL_SECONDS = 5.0
 _EXIT_SECONDS = 5.0
 
 
+_REMEDY = " (it needs user namespaces; in a container also the right to make them, and a /proc without masks)"
+
+
 class _Status(asyncio.Protocol):
     """What bubblewrap tells: the cage's first process, then the program's exit code."""
 
@@ -187,7 +190,7 @@ class Process:
         told = f": {words}" if words else ""
         code = self._status.exit_code
         if code is None and self._popen.poll() not in {None, -signal.SIGKILL}:
-            return NotConfiguredError(f"the cage of a run cannot be built on this machine{told}")
+            return NotConfiguredError(f"the cage of a run cannot be built here{told}{_REMEDY}")
         if code is None:
             return UnavailableError(f"Claude Code has stopped answering{told}")
         how = f"was ended by signal {code - 128}" if code > 128 else f"ended with exit code {code}"

@@ -56,7 +56,8 @@ class Folders:
     """
 
     def __init__(self, config_dir: Path, roots: Sequence[Path] = (), *, shared: bool = False) -> None:
-        self._config_dir = config_dir
+        self._config_dir = config_dir.resolve()
+        self._next_look = 0.0
         self._roots = tuple(roots)
         self._shared = shared
 
@@ -68,7 +69,7 @@ class Folders:
             field: path of the request's field, for the error.
 
         Raises:
-            InvalidRequestError: it does not lie within the roots, or is no folder.
+            InvalidRequestError: it does not lie within the roots, is no folder, or would show the program's folders.
         """
         if not self._roots:
             raise InvalidRequestError(
@@ -88,10 +89,12 @@ class Folders:
             )
         if not resolved.is_dir():
             raise InvalidRequestError("the workspace is not a folder", field=field)
+        if resolved.is_relative_to(self._config_dir) or self._config_dir.is_relative_to(resolved):
+            raise InvalidRequestError("the workspace holds the agent's logins and sessions", field=field)
         return resolved
 
     def config(self, workspace: Path | None, session: str) -> Path:
-        """Return the program's folder for a run; makes it where it is not there.
+        """Return the program's folder for a run; makes it where it is not there. Once a day it forgets old ones.
 
         Args:
             workspace: the run's workspace, as :meth:`workspace` returned it.
@@ -100,6 +103,10 @@ class Folders:
         Raises:
             NotConfiguredError: it cannot be made.
         """
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _DAY_SECONDS
+            self.forget()
         if self._shared:
             folder = self._config_dir / "login"
         elif workspace is not None:
