@@ -464,6 +464,7 @@ async def test_refused_ones_are_resolved_anew_once(aws_home: Path) -> None:
     ("given", "environment", "options", "sent"),
     [
         ("mine", "theirs", {}, "mine"),
+        (" mine\n", "", {}, "mine"),
         (None, "theirs", {}, "theirs"),
         (None, "theirs", {"profile": "p"}, ""),
         (None, "theirs", {"role_arn": ROLE}, ""),

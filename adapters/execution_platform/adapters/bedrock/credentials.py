@@ -41,11 +41,10 @@ def bearer_key(config: ProviderConfig, environ: Mapping[str, str] = os.environ) 
 
     One that lies in the environment gives way to a profile or a role that is configured, as in AWS's SDKs.
     """
-    if config.api_key is not None and config.api_key.get_secret_value():
-        return config.api_key.get_secret_value()
-    if config.options.get("profile") or config.options.get("role_arn"):
-        return ""
-    return environ.get("AWS_BEARER_TOKEN_BEDROCK", "")
+    key = config.api_key.get_secret_value().strip() if config.api_key else ""
+    if key or config.options.get("profile") or config.options.get("role_arn"):
+        return key
+    return environ.get("AWS_BEARER_TOKEN_BEDROCK", "").strip()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
