@@ -47,7 +47,7 @@ ifdef T
 	@$(BIN)/pytest $(T)
 else
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/python -m tests.side_by_side
 	@$(BIN)/coverage combine --quiet
 endif
 
