@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from tests.e2e.caller import WEATHER, Caller, Heard, calling, chat, results, tool_calls, until, user
+from tests.e2e.caller import WEATHER, Caller, Heard, calling, chat, heard, results, tool_calls, until, user
 from tests.e2e.conftest import MADE_UP_KEY, mocked_settings, quiet
 from tests.e2e.processes import Server, serving
 from tests.e2e.upstream import Answer, Upstream
@@ -145,16 +145,18 @@ def test_thinking_is_apart_from_the_answer(caller: Caller, provider: Provider) -
 @every_provider
 def test_a_rate_limit_tells_when_to_come_back(caller: Caller, provider: Provider) -> None:
     """429 with Retry-After: 3 is RESOURCE_EXHAUSTED with RetryInfo of three seconds, streamed and whole."""
-    answer = caller.stream(chat(provider.model, "You ask too often"))
+    # Both at once: a chat that comes behind the first refusal is kept back for the three seconds.
+    streamed = caller.begin(chat(provider.model, "You ask too often"))
+    with pytest.raises(grpc.RpcError) as error:
+        caller.complete(chat(provider.model, "You ask too often"))
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    answer = heard(streamed)
     assert (answer.code, answer.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "PROVIDER_RATE_LIMITED")
     assert answer.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 3000
     assert answer.detail(error_details_pb2.QuotaFailure).violations
     assert answer.kinds == ["failed"]
     assert answer.failed.error.provider_status == 429
     assert answer.failed.error.retryable
-    with pytest.raises(grpc.RpcError) as error:
-        caller.complete(chat(provider.model, "You ask too often"))
-    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @every_provider
