@@ -70,7 +70,10 @@ def key_of(spec: ProviderSpec) -> str:
     """Return whether a provider needs a key."""
     if variable(spec, "api_key") not in needs(spec):
         return "Key, optional."
-    return "Key, required." if spec.needs_key else "Key, required unless the address is another server's."
+    if spec.needs_key:
+        return "Key, required."
+    elsewhere = "the address is another server's" if spec.default_base_url else "there is a login"
+    return f"Key, required unless {elsewhere}."
 
 
 def settings_of(spec: ProviderSpec) -> Iterator[Row]:

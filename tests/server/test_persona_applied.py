@@ -81,6 +81,18 @@ def test_what_the_request_says_stays() -> None:
     assert dict(result.context.labels) == {"team": "red", "tier": "gold"}
 
 
+def test_provider_options_come_before_the_requests() -> None:
+    """A persona's options of a provider stand before those of the request, which are merged over them."""
+    given = chat_pb2.ProviderOptions(provider="claude_agent", options_json='{"max_turns": 3}')
+    options = {"claude_agent": {"allowed_tools": ["Read"], "max_turns": 20}, "openai": {"store": False}}
+    result = applied(chat_request(provider_options=[given]), provider_options=options)
+    assert [(each.provider, each.options_json) for each in result.provider_options] == [
+        ("claude_agent", '{"allowed_tools": ["Read"], "max_turns": 20}'),
+        ("openai", '{"store": false}'),
+        ("claude_agent", '{"max_turns": 3}'),
+    ]
+
+
 def test_how_much_to_think_is_one_question() -> None:
     """A request that says a budget gets no effort of the persona's beside it, only how much of it to show."""
     result = applied(chat_request(reasoning=chat_pb2.Reasoning(budget_tokens=100)), **EVERYTHING)

@@ -213,7 +213,7 @@ def test_instructions_go_behind_the_agents_own() -> None:
     """The request's instructions are added to Claude Code's prompt; a text of the options takes its place instead."""
     system = [content_pb2.ContentBlock(text=content_pb2.TextBlock(text="Be kind."))]
     code: dict[str, Any] = {"type": "preset", "preset": "claude_code", "snapshot": False}
-    assert options_of(asked()).system_prompt == code
+    assert options_of(asked()).system_prompt == dict(code)
     assert options_of(asked(system=system)).system_prompt == {**code, "append": "Be kind."}
     appended = asked(system=system, provider_options=[given({"system_prompt": {"append": "Be short."}})])
     assert options_of(appended).system_prompt == {**code, "append": "Be short.\n\nBe kind."}

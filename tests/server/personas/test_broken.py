@@ -205,6 +205,14 @@ BROKEN: dict[str, tuple[str, str]] = {
         "a: {allowed_providers: [anthropc]}",
         "1: a.allowed_providers[0]: no provider 'anthropc'; did you mean 'anthropic'?",
     ),
+    "options of a provider that is none": (
+        "a: {provider_options: {anthropc: {speed: fast}}}",
+        "1: a.provider_options.anthropc: no provider 'anthropc'; did you mean 'anthropic'?",
+    ),
+    "provider options that are no mapping": (
+        "a: {provider_options: {anthropic: fast}}",
+        "1: a.provider_options.anthropic: must be a mapping of keys to values",
+    ),
     "a provider that is not allowed": (
         "a:\n  provider: openai\n  allowed_providers: [anthropic]",
         "3: a.allowed_providers: leaves out 'openai', which line 2 asks; add it or ask another",

@@ -35,6 +35,23 @@ def test_a_persona_may_extend_one_that_comes_later() -> None:
     assert personas_of("a: {extends: b}\nb: {extends: c}\nc: {provider: openai}")["a"].provider == "openai"
 
 
+def test_provider_options_are_merged_as_requests_are() -> None:
+    """Options of a provider are merged key by key, lists take the place of lists, and null takes one away."""
+    child = personas_of(
+        """
+        parent:
+          provider_options: {openai: {store: true, metadata: {a: "1"}, include: [x]}, gemini: {labels: {a: b}}}
+        child:
+          extends: parent
+          provider_options: {openai: {store: null, metadata: {b: "2"}, include: [y], top: 1.50}}
+        """
+    )["child"]
+    assert child.provider_options == {
+        "openai": {"metadata": {"a": "1", "b": "2"}, "include": ["y"], "top": 1.5},
+        "gemini": {"labels": {"a": "b"}},
+    }
+
+
 def test_mappings_are_merged_and_lists_are_replaced() -> None:
     """Limits and labels are merged key by key; fallbacks, tools and requirements take the place of the inherited."""
     child = personas_of(

@@ -78,6 +78,7 @@ class Consistency:
         self._twice(persona)
         self._choice(persona)
         self._allowed_providers(persona)
+        self._provider_options(persona)
         self._allowed_regions(persona)
         self._capabilities(persona)
         self._times(persona)
@@ -123,6 +124,14 @@ class Consistency:
             if target.provider not in allowed and not inherited:
                 message = f"leaves out {target.provider!r}, which line {node.place.line} asks; add it or ask another"
                 self._problems.add(persona.at("allowed_providers"), message)
+
+    def _provider_options(self, persona: Checked) -> None:
+        """Refuse options of a provider, or family, that nobody knows: they would be passed over in silence."""
+        known = self._known.providers() | {spec.family for spec in self._known.specs.values()}
+        written = persona.whole.get("provider_options")
+        for name, node in written.entries.items() if isinstance(written, Fields) else ():
+            if name not in known:
+                self._problems.add(node, f"no {named('provider', name)}; {one_of(name, known)}")
 
     def _allowed_regions(self, persona: Checked) -> None:
         allowed = persona.settings.allowed_regions

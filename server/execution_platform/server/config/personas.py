@@ -261,6 +261,10 @@ class PersonaSettings(_Model):
         default=ReasoningSettings(), description="Where the request leaves these open."
     )
     service_tier: str = Field(default="", description="Tier of service, where the request names none.")
+    provider_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Options of single providers, by name of the provider. What a request gives lies over them.",
+    )
     allowed_providers: tuple[str, ...] = Field(default=(), description="Who may be asked. Empty: all.")
     allowed_regions: tuple[str, ...] = Field(
         default=(), description="Regions that may be asked: those named here, and those that adapters know. Empty: all."

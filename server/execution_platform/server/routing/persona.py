@@ -50,6 +50,7 @@ class Persona:
     _sampling: dict[str, Any] = field(init=False)
     _offered: tuple[chat_pb2.Tool, ...] = field(init=False)
     _reasoning: chat_pb2.Reasoning = field(init=False)
+    _provider_options: tuple[chat_pb2.ProviderOptions, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make ready what does not depend on the request."""
@@ -59,6 +60,7 @@ class Persona:
         object.__setattr__(self, "_sampling", given)
         object.__setattr__(self, "_offered", tuple(_tools(self.settings)))
         object.__setattr__(self, "_reasoning", _reasoning(self.settings))
+        object.__setattr__(self, "_provider_options", tuple(_provider_options(self.settings)))
 
     @property
     def title(self) -> str:
@@ -78,6 +80,10 @@ class Persona:
         self._fill_sampling(filled)
         self._fill_reasoning(filled)
         self._fill_labels(filled)
+        if self._provider_options:
+            # Adapters merge in order: first the persona's, then the request's over them.
+            del filled.copy.provider_options[:]
+            filled.copy.provider_options.extend([*self._provider_options, *request.provider_options])
         settings = self.settings
         if settings.service_tier and not request.service_tier:
             filled.copy.service_tier = settings.service_tier
@@ -184,6 +190,12 @@ def _tools(settings: PersonaSettings) -> Iterator[chat_pb2.Tool]:
             schema = "" if tool.parameters is None else json.dumps(tool.parameters, ensure_ascii=False)
             function = chat_pb2.FunctionTool(name=tool.name, description=tool.description, parameters_json=schema)
             yield chat_pb2.Tool(function=function)
+
+
+def _provider_options(settings: PersonaSettings) -> Iterator[chat_pb2.ProviderOptions]:
+    for provider, options in settings.provider_options.items():
+        options_json = json.dumps(options, ensure_ascii=False)
+        yield chat_pb2.ProviderOptions(provider=provider, options_json=options_json)
 
 
 def _reasoning(settings: PersonaSettings) -> chat_pb2.Reasoning:
