@@ -25,6 +25,11 @@ ARN = "arn:aws:bedrock:eu-west-1:123456789012"
 ENDPOINT = "arn:aws:sagemaker:eu-central-1:123456789012:endpoint/e"
 
 
+def _models() -> list[ModelInfo]:
+    [aws] = [provider for provider in prices.providers if provider.id == "aws"]
+    return aws.models
+
+
 @pytest.mark.parametrize(
     ("name", "wire", "region", "model"),
     [
@@ -42,6 +47,7 @@ ENDPOINT = "arn:aws:sagemaker:eu-central-1:123456789012:endpoint/e"
         (ENDPOINT, ENDPOINT, "eu-central-1", ""),
         ("zai.glm-4.7-flash", "zai.glm-4.7-flash", "", "zai.glm-4.7-flash"),
         ("us.zai.glm-5.3", "us.zai.glm-5.3", "", "zai.glm-5.3"),
+        (f"emea.{SONNET}", f"emea.{SONNET}", "", SONNET),
     ],
 )
 def test_a_name_tells_id_region_and_model(name: str, wire: str, region: str, model: str) -> None:
@@ -84,6 +90,10 @@ def test_a_region_before_an_arn_of_another_one_is_refused() -> None:
         (f"{ARN}:prompt/ABCDEFGHIJ:1", ()),
         (f"{ARN}:provisioned-model/a1b2", ("eu-west-1", "eu")),
         (f"sa.{SONNET}", ()),
+        (f"emea.{SONNET}", ()),
+        ("emea.somebody.model-1.2", ()),
+        ("zai.glm-4.7-flash", ("eu-central-1", "eu")),
+        ("somebody.model-1", ("eu-central-1", "eu")),
         (f"{ARN}:inference-profile/sa.{SONNET}", ()),
     ],
 )
@@ -97,6 +107,12 @@ def test_a_model_in_no_region_is_nowhere() -> None:
     """Without a configured region an id tells no place, but a profile does."""
     assert places_of(SONNET, "") == ()
     assert places_of(f"eu.{SONNET}", "") == ("eu",)
+
+
+@pytest.mark.parametrize("model", [*(model.name for model in KNOWN_MODELS), *(model.id for model in _models())])
+def test_every_known_model_has_a_place(model: str) -> None:
+    """No maker that is known is taken for a geography that is not."""
+    assert places_of(model.removeprefix("regional."), "eu-central-1")
 
 
 def test_every_region_of_bedrock_is_known() -> None:
@@ -128,11 +144,6 @@ def test_a_path_is_encoded_as_botocore_does(name: str) -> None:
     model = Session().get_service_model("bedrock-runtime").operation_model("Converse")
     serialized = create_serializer("rest-json").serialize_to_request({"modelId": name, "messages": []}, model)
     assert model_path(name, "converse") == serialized["url_path"]
-
-
-def _models() -> list[ModelInfo]:
-    [aws] = [provider for provider in prices.providers if provider.id == "aws"]
-    return aws.models
 
 
 def _listed(name: str) -> str:

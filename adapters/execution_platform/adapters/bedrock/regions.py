@@ -88,6 +88,31 @@ KNOWN_PLACES: frozenset[str] = frozenset(
 
 _PROFILE = re.compile(rf"(?P<geography>{'|'.join(map(re.escape, (*_GEOGRAPHIES, _GLOBAL)))})\.(?P<model>[^.]+\..+)")
 
+#: Whose names ids of models begin with.
+_MAKERS = frozenset(
+    {
+        "ai21",
+        "amazon",
+        "anthropic",
+        "cohere",
+        "deepseek",
+        "google",
+        "luma",
+        "meta",
+        "minimax",
+        "mistral",
+        "moonshot",
+        "moonshotai",
+        "nvidia",
+        "openai",
+        "qwen",
+        "stability",
+        "twelvelabs",
+        "writer",
+        "zai",
+    }
+)
+
 #: ARNs whose resource runs in the ARN's own region.
 _IN_REGION = frozenset(
     {
@@ -144,9 +169,10 @@ def _of_id(wire: str, identifier: str, region: str) -> ModelName:
     profile = _PROFILE.fullmatch(identifier)
     if profile:
         return ModelName(wire, region, profile["geography"], profile["model"], in_region=False)
-    # The id of an inference profile whose geography nobody knows yet must not pass for a model in one region.
-    unknown_geography = identifier.count(".") > 1 and re.match(r"[a-z]{2}(-[a-z]+)?\.[a-z0-9-]+\.", identifier)
-    own = identifier.partition(".")[2] if unknown_geography else identifier
+    first, _, rest = identifier.partition(".")
+    # A profile whose geography nobody knows yet must not pass for a model in one region.
+    unknown_geography = "." in rest and first not in _MAKERS
+    own = rest if unknown_geography and rest.partition(".")[0] in _MAKERS else identifier
     return ModelName(wire, region, model=own, in_region=not unknown_geography)
 
 
