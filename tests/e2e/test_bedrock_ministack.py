@@ -26,7 +26,7 @@ from execution_platform.v1 import catalog_pb2, chat_pb2, content_pb2, usage_pb2
 MINISTACK = ROOT / ".venv-ministack/bin/ministack"
 REGION = "eu-central-1"
 MODEL = "amazon.nova-lite-v1:0"
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMADEUP0000000001", "AWS_SECRET_ACCESS_KEY": "made-up-secret"}
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMADEUPTEST", "AWS_SECRET_ACCESS_KEY": "made-up-secret"}
 ROLE = "arn:aws:iam::000000000000:role/made-up"
 MOST = 24
 

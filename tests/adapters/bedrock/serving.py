@@ -18,7 +18,7 @@ from execution_platform.v1 import chat_pb2, content_pb2
 
 REGION = "eu-central-1"
 MODEL = "anthropic.claude-sonnet-4-5-20250929-v1:0"
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMADEUP0000000001", "AWS_SECRET_ACCESS_KEY": "made-up/secret+key"}
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMADEUPTEST", "AWS_SECRET_ACCESS_KEY": "made-up/secret+key"}
 FRAMES = "application/vnd.amazon.eventstream"
 
 USAGE = {"inputTokens": 7, "outputTokens": 3, "totalTokens": 10}

@@ -353,6 +353,19 @@ async def test_an_explanation_that_breaks_leaves_the_error() -> None:
     assert (type(error), error.provider_code) == (errors.RateLimitedError, "ThrottlingException")
 
 
+async def test_an_answer_that_a_filter_stops_is_a_finish() -> None:
+    """An error status for blocked content is an answer that ends with the filter."""
+
+    async def blocking(_: Received, reply: Reply) -> None:
+        message = "Output blocked by content filtering policy"
+        await reply.json({"message": message}, 400, x_amzn_errortype="ValidationException")
+
+    async with against(blocking) as (adapter, _):
+        events = await collected(adapter, call())
+    assert [event.WhichOneof("event") for event in events] == ["started", "finished"]
+    assert events[-1].finished.reason == chat_pb2.FINISH_REASON_CONTENT_FILTER
+
+
 async def test_expired_credentials_are_renewed_by_the_next_attempt(aws_home: Path) -> None:
     """What AWS calls expired is read anew, once: the error says that another attempt makes sense, until it does not."""
     file = aws_home / "credentials"
@@ -462,6 +475,14 @@ async def test_counting_and_listing_fail_like_a_chat() -> None:
             await adapter.count_tokens(call())
         with pytest.raises(errors.ForbiddenError):
             await adapter.list_models()
+
+
+async def test_a_list_needs_a_region() -> None:
+    """Without a region nobody can be asked for models; the error names the setting."""
+    async with against(either, {"region": ""}) as (adapter, served):
+        with pytest.raises(errors.NotConfiguredError, match="EP_BEDROCK_REGION"):
+            await adapter.list_models()
+    assert not served.received
 
 
 # --- what others pay --------------------------------------------------------------------------------------------------

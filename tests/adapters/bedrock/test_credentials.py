@@ -211,10 +211,10 @@ async def test_sso_of_somebody_who_is_logged_in(aws_home: Path, monkeypatch: pyt
 
 async def test_a_process_gives_keys(aws_home: Path) -> None:
     """The command of a profile is run, and what it prints is taken."""
-    given = {"Version": 1, "AccessKeyId": "AKIAPROCESS", "SecretAccessKey": "process-secret"}
+    given = {"Version": 1, "AccessKeyId": "AKIAPROCESS", "SecretAccessKey": "made-up-process-secret"}
     (aws_home / "give.py").write_text(f"print({json.dumps(given)!r})")
     profile(aws_home, "process", credential_process=f"{sys.executable} {aws_home / 'give.py'}")
-    assert await resolved(profile="process") == ("AKIAPROCESS", "process-secret", None)
+    assert await resolved(profile="process") == ("AKIAPROCESS", "made-up-process-secret", None)
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
