@@ -79,6 +79,8 @@ def left(stage: Stage) -> dict[str, Any]:
     """Return what is left of a run, once the server says that it runs no chat."""
     eventually(lambda: stage.caller.running() == 0, "no chat to run")
     eventually(lambda: fetch(f"{stage.api}/open") == 0, "the model to be asked nothing")
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not strangers(), "no process")
     return {"left": strangers()}
 
 
@@ -190,7 +192,8 @@ def many(stage: Stage) -> dict[str, Any]:
     def watch() -> None:
         nonlocal most
         while not done.is_set():
-            most = max(most, len(programs()))
+            # Looking takes its time: those seen twice all ran at the moment between both looks.
+            most = max(most, len(set(programs()).intersection(programs())))
             time.sleep(0.01)
 
     def ask(number: int) -> Heard:
@@ -321,7 +324,14 @@ def traced(folder: Path, api: str) -> dict[str, Any]:
     out = folder / "trace"
     command = [sys.executable, "-m", "tests.e2e.agent_traced", strace, str(out), api, str(folder / "traced")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    return {"trace": str(out), "status": done.returncode, "said": done.stderr[-2000:], "told": done.stdout}
+    sent = fetch(f"{api}/requests")[-1]["headers"].get("authorization", "")
+    return {
+        "trace": str(out),
+        "authorization": sent,
+        "status": done.returncode,
+        "said": done.stderr[-2000:],
+        "told": done.stdout,
+    }
 
 
 def main(folder: Path, names: list[str]) -> None:
@@ -353,6 +363,7 @@ def play(name: str, case: Callable[[], dict[str, Any]]) -> None:
     """Print the facts of a case, or how it failed; the others are played all the same."""
     began = time.monotonic()
     try:
+        eventually(lambda: not programs(), "the programs of the cases before to end")
         facts = case()
     except Exception as error:  # noqa: BLE001 - told to the test, which fails with it
         facts = {"failed": f"{type(error).__name__}: {error}"}

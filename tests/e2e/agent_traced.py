@@ -15,6 +15,7 @@ from execution_platform.adapters.claude_agent.environment import agent_environme
 from execution_platform.adapters.claude_agent.runs import Runs
 from execution_platform.adapters.claude_agent.sandbox import Cage, Programs, find_programs
 
+TOKEN = "sk-ant-oat01-made-up"
 COMMAND = "echo x >made; cat made /etc/hosts; ls / ~; cat /etc/shadow; echo x >/usr/x; true"
 PROMPT = f'@tool Bash {{"command": "{COMMAND}"}}\n@text It said {{result}}'
 
@@ -29,7 +30,7 @@ async def main(strace: str, out: str, api: str, folder: Path) -> None:
     wrapped.write_text(f'#!/bin/sh\nexec {shlex.quote(strace)} {options} {shlex.quote(str(found.bwrap))} "$@"\n')
     wrapped.chmod(0o755)
     runs = Runs(1, 1, programs=lambda: Programs(wrapped, found.cli))
-    cage = Cage(folder / "work", folder / "config", environment=agent_environment(SecretStr("sk-made-up"), api))
+    cage = Cage(folder / "work", folder / "config", environment=agent_environment(SecretStr(TOKEN), api))
     async with runs.begin(asked(PROMPT), cage) as running, aclosing(running.output()) as output:
         async for piece in output:
             sys.stdout.buffer.write(piece)

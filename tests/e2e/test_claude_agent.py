@@ -147,6 +147,14 @@ def test_no_log_tells_the_key(facts: Facts) -> None:
     assert [line for line in log.splitlines()[1:] if not line.startswith("{")] == []
 
 
+def test_a_login_s_token_is_sent_as_one(facts: Facts) -> None:
+    """A token of a login goes to the model as a bearer token, not as an API key."""
+    told = of(facts, "traced")
+    if "skipped" in told:
+        pytest.skip(told["skipped"])
+    assert told["authorization"] == "Bearer sk-ant-oat01-made-up"
+
+
 # -- what a run does, call by call
 
 
