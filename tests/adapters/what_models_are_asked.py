@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from execution_platform.adapters.anthropic.request import build_request as build_anthropic
 from execution_platform.adapters.bedrock.request import build_request as build_bedrock
+from execution_platform.adapters.claude_agent.options import RunOptions
+from execution_platform.adapters.claude_agent.request import build_run
 from execution_platform.adapters.compatible.rows import ROWS
 from execution_platform.adapters.errors import UnsupportedOptionError
 from execution_platform.adapters.gemini.request import build_request as build_gemini
@@ -62,6 +64,9 @@ def sent(provider: str, model: str, request: chat_pb2.ChatRequest) -> Sent:
     elif provider == "bedrock":
         said = build_bedrock(call, provider, "eu-central-1")
         body, notices, streams = said.body, said.notices, said.path.endswith("/converse-stream")
+    elif provider == "claude_agent":
+        run = build_run(call, RunOptions(), "")
+        body, notices, streams = repr(run.run).encode(), run.notices, run.run.options.include_partial_messages
     elif provider == "gemini":
         wire = build_gemini(call)
         body, notices, streams = wire.body, wire.notices.items, wire.method == "streamGenerateContent"
