@@ -94,7 +94,7 @@ def test_rows_are_sound(provider: str) -> None:
         assert all(pattern == pattern.lower() for pattern in row.models)
 
 
-OURS_AND_THEIRS = {"moonshot": "moonshotai", "xai": "x-ai"}
+OURS_AND_THEIRS = {"bedrock": "aws", "moonshot": "moonshotai", "xai": "x-ai"}
 
 
 @pytest.mark.parametrize("provider", sorted(SPECS))

@@ -64,6 +64,7 @@ class ModelFacts:
         effort: they take `outputConfig.effort`.
         signs: their reasoning is signed; False: they take none that is.
         display: it can be chosen how much of the reasoning is shown.
+        window: most tokens of prompt and answer, where the price list has no size that holds for all of them.
         most_output: most tokens of an answer.
         source: where that is said.
     """
@@ -92,6 +93,7 @@ class ModelFacts:
     effort: bool | None = None
     signs: bool | None = None
     display: bool | None = None
+    window: int | None = None
     most_output: int | None = None
     source: str = ""
 
@@ -240,7 +242,7 @@ _AMAZON = (
     replace(_NOVA, stem="amazon.nova-premier"),
     replace(_NOVA, stem="amazon.nova-micro", images=False, documents=False, videos=False, citations=False),
     replace(_NOVA, stem="amazon.nova-2", thinks=Thinks.EFFORT, audio=None, schemas=None, source=_NOVA_2),
-    replace(_NOVA, stem="amazon.nova-2-lite", thinks=Thinks.EFFORT, schemas=None, source=_NOVA_2),
+    replace(_NOVA, stem="amazon.nova-2-lite", thinks=Thinks.EFFORT, schemas=None, window=1_000_000, source=_NOVA_2),
     _TITAN,
     replace(_TITAN, stem="amazon.titan-text-premier", documents=False),
 )
