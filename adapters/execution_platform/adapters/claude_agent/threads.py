@@ -123,8 +123,12 @@ class Threads:
         self._writer = writer
         self._begin_answer = begin
         self._threads: dict[str, _Thread] = {}
-        self.last_text = ""
+        self._last_texts: list[str] = []
+
+    @property
+    def last_text(self) -> str:
         """The run's own text in its last message, as far as it came."""
+        return "".join(self._last_texts)
 
     def message_id(self, parent: str) -> str:
         """Return which model call streams, or streamed last."""
@@ -158,7 +162,7 @@ class Threads:
         self.stop_message(origin.parent)
         self._threads[origin.parent] = _Thread(message_id)
         if not origin.parent:
-            self.last_text = ""
+            self._last_texts = []
 
     def start(self, event: Fields, origin: Origin) -> None:
         """Take a content_block_start. Raises ProtocolError for a block that is begun twice."""
@@ -290,7 +294,7 @@ class Threads:
     def _add_text(self, parent: str, block: _Block, text: str) -> None:
         self._writer.text(block.index, text)
         if not parent:
-            self.last_text += text
+            self._last_texts.append(text)
 
     def _read_delta(self, block: _Block, delta: Fields, parent: str) -> tuple[str, ...]:
         """Take what the block has a place for; return the members that were taken."""
