@@ -194,7 +194,7 @@ def many(stage: Stage) -> dict[str, Any]:
         while not done.is_set():
             # Looking takes its time: those seen twice all ran at the moment between both looks.
             most = max(most, len(set(programs()).intersection(programs())))
-            time.sleep(0.01)
+            time.sleep(0.05)
 
     def ask(number: int) -> Heard:
         return stage.caller.stream(request(f"@text This is number {number}."), timeout=None)
