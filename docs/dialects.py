@@ -17,6 +17,9 @@ __all__ = ["dialect_rows"]
 #: What the shared page tells.
 _MOST = Dialect(provider="", family="")
 
+#: Not an option but a courtesy: where it has no place nobody misses it.
+_END_USER = "context.end_user_id"
+
 _MEDIA = {
     "image": "images",
     "audio": "audio as bytes",
@@ -46,11 +49,13 @@ def _switch(field: str, value: Mapping[str, Any] | None) -> Row:
 
 
 def _places(dialect: Dialect) -> Iterator[Row]:
-    without = [field for field in COMPATIBLE_PLACES if field not in dialect.places]
+    without = [field for field in COMPATIBLE_PLACES if field not in dialect.places and field != _END_USER]
     if without:
         yield ["`PARAM_DROPPED`", ", ".join(map(code, without))]
+    if _END_USER not in dialect.places:
+        yield [code(_END_USER), "not sent"]
     for field, place in dialect.places.items():
-        if COMPATIBLE_PLACES.get(field) != place:
+        if COMPATIBLE_PLACES.get(field) != place and (field != "cache.ttl" or dialect.cache_ttls):
             yield [code(field), code(place)]
 
 
