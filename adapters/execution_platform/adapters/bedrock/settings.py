@@ -52,14 +52,14 @@ def _region_of_profile(config: ProviderConfig, environ: Mapping[str, str]) -> st
     profile = config.options.get("profile") or environ.get("AWS_PROFILE") or "default"
     path = Path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
     try:
-        told = path.stat()
-        return _read_region(path, profile, (told.st_mtime_ns, told.st_size))
+        return _read_region(path, profile)
     except (OSError, configparser.Error, UnicodeDecodeError):
         return ""
 
 
-@functools.lru_cache(maxsize=4)
-def _read_region(path: Path, profile: str, _changed: tuple[int, int]) -> str:
+# Read once: where requests go and where they are said to go must be the same, whatever becomes of the file.
+@functools.lru_cache(maxsize=64)
+def _read_region(path: Path, profile: str) -> str:
     parser = configparser.RawConfigParser(strict=False)
     parser.read_string(path.read_text())
     section = "default" if profile == "default" else f"profile {profile}"
