@@ -84,6 +84,11 @@ async def first(running: Running) -> bytes:
         return await anext(output)
 
 
+def descriptors() -> int:
+    """Return how many descriptors this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def told_of(mark: str, name: str) -> bytes:
     """Return what /proc tells of all processes with the mark."""
     return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for pid in processes(mark))
@@ -216,6 +221,26 @@ async def test_cancelling_at_any_moment_of_the_start_leaves_no_process(
             await task
         assert processes(mark) == []
     assert runs.running == 0
+
+
+async def test_a_run_leaves_no_descriptor_open(runs_of: Callable[..., Runs], tmp_path: Path, mark: str) -> None:
+    """After runs that went well, failed, or were left in the middle, this process has as many descriptors as before."""
+    where = cage(tmp_path, mark, ANTHROPIC_API_KEY=KEY)
+    runs = runs_of('begin; say \'{"type":"system"}\'; sleep 600')
+
+    async def run() -> None:
+        async with runs.begin(asked("go", system_prompt="words"), where) as running:
+            await first(running)
+        with pytest.raises(NotConfiguredError):
+            await answer(runs, Cage(None, tmp_path / "nowhere", environment=where.environment))
+
+    await run()
+    before = descriptors()
+    for _ in range(3):
+        await run()
+    for _ in range(10):  # the loop closes pipes one turn later
+        await asyncio.sleep(0)
+    assert descriptors() <= before
 
 
 async def test_a_slow_reader_stops_the_program(runs_of: Callable[..., Runs], tmp_path: Path, mark: str) -> None:
