@@ -42,6 +42,16 @@ def variable(spec: ProviderSpec, name: str) -> str:
     return code(f"EP_{spec.name.upper()}_{name.upper()}")
 
 
+def page_of(name: str) -> str:
+    """Return the file name of a provider's page."""
+    return f"{name.replace('_', '-')}.md"
+
+
+def linked(spec: ProviderSpec, folder: str) -> str:
+    """Return a provider's name, as a link to its page."""
+    return f"[{code(spec.name)}]({folder}/{page_of(spec.name)})"
+
+
 def needs(spec: ProviderSpec) -> str:
     """Return what has to be set before a provider can be used."""
     asked = spec.missing(ProviderConfig(spec.name, base_url=spec.default_base_url))
@@ -53,7 +63,7 @@ def needs(spec: ProviderSpec) -> str:
 def providers() -> str:
     """Return the README's table: the providers with an adapter of their own."""
     rows = (
-        [code(spec.name), spec.display_name, needs(spec), code(spec.default_model)]
+        [linked(spec, "docs/providers"), spec.display_name, needs(spec), code(spec.default_model)]
         for name, listed in specs().items()
         for spec in listed
         if name != ROWS
@@ -63,7 +73,7 @@ def providers() -> str:
 
 def compatible() -> str:
     """Return the names of the servers that are rows, in one line."""
-    return "\n" + ", ".join(code(spec.name) for spec in specs()[ROWS]) + "\n\n"
+    return "\n" + ",\n".join(linked(spec, "docs/providers") for spec in specs()[ROWS]) + "\n\n"
 
 
 def key_of(spec: ProviderSpec) -> str:
@@ -90,7 +100,7 @@ def provider_rows() -> Iterator[Row]:
     """Yield every variable of every provider."""
     for listed in specs().values():
         for spec in listed:
-            who = f"**{spec.display_name}** {code(spec.name)}"
+            who = f"**{spec.display_name}** {linked(spec, '../providers')}"
             for row in settings_of(spec):
                 yield [who, *row]
                 who = ""
@@ -215,11 +225,6 @@ def api_of(name: str) -> str:
     page = ROOT / f"docs/providers/{page_of(name)}"
     said = _API.search(page.read_text()) if page.exists() else None
     return said[1].removesuffix(".") if said else ""
-
-
-def page_of(name: str) -> str:
-    """Return the file name of a provider's page."""
-    return f"{name.replace('_', '-')}.md"
 
 
 def index() -> str:
