@@ -70,7 +70,10 @@ def _show(process: subprocess.Popen[bytes], file: Path) -> int:
 def main() -> int:
     """Run all tests, with coverage measured."""
     color = f"--color={'yes' if sys.stdout.isatty() else 'no'}"
-    return run([*_PYTEST, color, *map(str, share)] for share in shares(ROOT / "tests"))
+    try:
+        return run([*_PYTEST, color, *map(str, share)] for share in shares(ROOT / "tests"))
+    except KeyboardInterrupt:
+        return 130  # both have heard of it too, and have said so
 
 
 if __name__ == "__main__":
