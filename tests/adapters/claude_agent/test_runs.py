@@ -328,6 +328,15 @@ async def test_an_error_result_is_no_crash(runs_of: Callable[..., Runs], tmp_pat
     assert json.loads(told)["type"] == "result"
 
 
+async def test_what_runs_on_in_the_background_ends_with_the_run(
+    runs_of: Callable[..., Runs], tmp_path: Path, mark: str
+) -> None:
+    """After its result a run is over, also where the program would wait for a command in the background."""
+    told = await answer(runs_of("begin; result; sleep 600 & wait"), cage(tmp_path, mark))
+    assert json.loads(told)["type"] == "result"
+    assert processes(mark) == []
+
+
 async def test_missing_programs_are_told(runs_of: Callable[..., Runs], tmp_path: Path, mark: str) -> None:
     """A missing CLI is unavailable for good; a missing or useless bubblewrap is not configured."""
     there = program(tmp_path, "result")

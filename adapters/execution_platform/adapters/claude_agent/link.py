@@ -23,6 +23,9 @@ _MOST_WAITING = 4
 #: A line is one message: a tool's result may be an image, which nothing needs to hold twice over.
 _LONGEST_LINE = 64 << 20
 
+#: Seconds after its result in which the program should end. It waits for what it runs in the background.
+_LINGER_SECONDS = 2.0
+
 
 class _Kind(msgspec.Struct):
     type: str = ""
@@ -40,6 +43,7 @@ class Link(Transport):
         asked: the model may have been asked.
         answering: a part of an answer has come.
         complete: the program has told its result.
+        lingers: it went on for long after that, and is not listened to any more.
         noise: the last line that was no message.
     """
 
@@ -51,6 +55,7 @@ class Link(Transport):
         self.asked = False
         self.answering = False
         self.complete = False
+        self.lingers = False
         self.noise = ""
 
     async def connect(self) -> None:
@@ -77,7 +82,7 @@ class Link(Transport):
         Fails the output where the program ends before its result. The SDK is not told: it would only log that.
         """
         pending: list[bytes] = []
-        while data := await self._process.read():
+        while data := await self._next():
             if self.startup_seconds is None:
                 self.startup_seconds = time.monotonic() - self._started
             pending.append(data)
@@ -99,6 +104,15 @@ class Link(Transport):
                 await self._pieces.put(b"".join(output))
         if not self.complete and not self._pieces.closed:
             self.fail(await self._process.failure(self.noise))
+
+    async def _next(self) -> bytes:
+        """Return what the program writes next; empty: it is over, or has been for long."""
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS if self.complete else None):
+                return await self._process.read()
+        except TimeoutError:
+            self.lingers = True
+            return b""
 
     def _read(self, line: bytes) -> str:
         """Return the type of a message; empty: it is none, as where a library prints a warning."""

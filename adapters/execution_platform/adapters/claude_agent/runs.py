@@ -24,7 +24,7 @@ from execution_platform.adapters.errors import (
 __all__ = ["AgentRun", "Running", "Runs"]
 
 #: Seconds that a run with a result gets to write down its session and end by itself.
-_PATIENCE = 5.0
+_PATIENCE = 3.0
 
 #: Seconds that the SDK gets to end once its process has gone.
 _DRIVER_SECONDS = 10.0
@@ -58,7 +58,8 @@ class Running:
     async def output(self) -> AsyncGenerator[bytes, None]:
         r"""Yield the program's output, whole lines of JSON, each with its line's end, as they are written.
 
-        A reader that is slow stops the program: some hundred KiB are read ahead. To be iterated once.
+        A reader that is slow stops the program: some hundred KiB are read ahead. To be iterated once. Ends some
+        seconds after the run's result at the latest, whatever the run left in the background.
 
         Raises:
             NotConfiguredError: the cage cannot be built on this machine.
@@ -227,7 +228,7 @@ class _Open:
         if self._timer is not None:
             self._timer.cancel()
         self.link.finish()
-        await self._process.end(_PATIENCE if self.link.complete else 0.0)
+        await self._process.end(_PATIENCE if self.link.complete and not self.link.lingers else 0.0)
         if self._driver is not None:
             self._driver.cancel()
             with suppress(asyncio.CancelledError):
