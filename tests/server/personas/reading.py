@@ -48,7 +48,10 @@ CLOUD = dataclasses.replace(
 KNOWN = KnownNames.of(
     [*Registry.discover().specs(), BLIND, LAME, CLOUD],
     {"fast": "openai/gpt-5-mini", "local-one": "local"},
-    configs={name: ProviderConfig(name) for name in ("blind", "lame", "cloud", "anthropic")},
+    configs={
+        **{name: ProviderConfig(name) for name in ("blind", "lame", "cloud", "anthropic")},
+        "bedrock": ProviderConfig("bedrock", options={"region": "eu-central-1"}),
+    },
 )
 
 
