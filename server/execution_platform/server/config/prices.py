@@ -158,7 +158,7 @@ class PriceSettings(TokenPrices):
         "Of one that is not here the list's prices hold.",
     )
     regions: dict[str, SpecialPrices] = Field(
-        default_factory=dict, description="By the provider's word for the region that the model ran in, else its adapter's narrowest name."
+        default_factory=dict, description="By the provider's word for where the model ran, else its adapter's."
     )
     tools: dict[str, Dollars] = Field(
         default_factory=dict,
