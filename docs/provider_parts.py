@@ -289,7 +289,7 @@ def facts(spec: ProviderSpec) -> str:
 def models_of_one(spec: ProviderSpec) -> str:
     """Return a provider's facts, and the table of what is known of its models."""
     rows = [*models_of(spec), ["any other", *marks(capabilities_of(spec, "")), "", ""]]
-    return facts(spec) + table(["model", *heads(), "context", "answer"], rows)
+    return facts(spec).removesuffix("\n") + table(["model", *heads(), "context", "answer"], rows)
 
 
 def dialect(spec: ProviderSpec) -> str:
