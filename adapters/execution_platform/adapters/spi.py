@@ -285,6 +285,10 @@ def _nothing_missing(_: ProviderConfig) -> str:
     return ""
 
 
+def _as_configured(config: ProviderConfig, _: Mapping[str, str]) -> ProviderConfig:
+    return config
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderSpec:
     """A provider as the registry knows it.
@@ -304,6 +308,8 @@ class ProviderSpec:
         options: its further settings.
         models: what is known of its models without asking.
         capabilities: what its models can do; a row for all of them, and rows for those that differ.
+        settle: completes its configuration out of an environment's other variables and the files that they name; asked
+            once, when the configuration is read, so that adapter, places and prices all go by one answer.
         missing: says what else is missing to use it, naming the remedy; empty: nothing.
         automatic_rank: place in the automatic choice, lowest first; None: never chosen automatically.
         places: where its models run, if it knows; None: only the configuration says.
@@ -323,6 +329,7 @@ class ProviderSpec:
     options: Sequence[ProviderOption] = ()
     models: Sequence[KnownModel] = ()
     capabilities: Sequence[CapabilityRow] = ()
+    settle: Callable[[ProviderConfig, Mapping[str, str]], ProviderConfig] = _as_configured
     missing: Callable[[ProviderConfig], str] = _nothing_missing
     automatic_rank: int | None = None
     places: Places | None = None

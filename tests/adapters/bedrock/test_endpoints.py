@@ -7,7 +7,8 @@ import re
 import botocore.session
 import pytest
 
-from execution_platform.adapters.bedrock.endpoints import control_url, runtime_url
+from execution_platform.adapters.bedrock.endpoints import control_url, region_of_address, runtime_url
+from execution_platform.adapters.errors import InvalidRequestError
 
 
 def partitions() -> list[tuple[str, str]]:
@@ -54,3 +55,24 @@ def test_an_address_of_the_operators_stands_for_all(base_url: str, runtime: str,
 def test_addresses_are_encrypted() -> None:
     """AWS is never asked without TLS."""
     assert all(re.match(r"https://", runtime_url("", region)) for region, _ in partitions())
+
+
+@pytest.mark.parametrize(("region", "domain"), partitions(), ids=lambda part: part)
+def test_an_endpoint_of_one_region_is_asked_for_no_other(region: str, domain: str) -> None:
+    """What stands in a region answers there: nobody is asked there for a region where the answer may be made."""
+    other = "eu-central-1" if region == "us-east-1" else "us-east-1"
+    for host in (f"bedrock-runtime.{region}.{domain}", f"vpce-0a-1b-{region}a.bedrock-runtime.{region}.vpce.{domain}"):
+        assert region_of_address(f"https://{host}/") == region
+        assert runtime_url(f"https://{host}/", region) == f"https://{host}"
+        with pytest.raises(InvalidRequestError, match=re.escape(region)):
+            runtime_url(f"https://{host}", other)
+
+
+def test_every_domain_of_aws_is_known() -> None:
+    """Also addresses that IPv6 reaches tell their region; those of others tell none, whatever is in them."""
+    told = botocore.session.Session().get_component("data_loader").load_data("partitions")["partitions"]
+    for partition in told:
+        assert region_of_address(f"https://bedrock-runtime.us-east-1.{partition['outputs']['dualStackDnsSuffix']}")
+    assert region_of_address("https://bedrock-runtime-fips.us-east-1.amazonaws.com") == "us-east-1"
+    for host in ("127.0.0.1:4566", "us-east-1.gateway.example", "bedrock.us-east-1.notamazonaws.com"):
+        assert region_of_address(f"https://{host}") == ""

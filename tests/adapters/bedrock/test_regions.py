@@ -73,16 +73,20 @@ def test_a_region_before_an_arn_of_another_one_is_refused() -> None:
         (f"eu-central-2/{SONNET}", ("eu-central-2",)),
         (f"sa-east-1/{SONNET}", ("sa-east-1",)),
         (f"eu.{SONNET}", ("eu",)),
-        (f"us.{SONNET}", ("us",)),
-        (f"us-gov.{SONNET}", ("us-gov",)),
-        (f"apac.{SONNET}", ("apac",)),
-        (f"jp.{SONNET}", ("jp", "apac")),
-        (f"au.{SONNET}", ("au", "apac")),
-        (f"in.{SONNET}", ("in", "apac")),
-        (f"ca.{SONNET}", ("ca",)),
+        (f"us-east-2/us.{SONNET}", ("us",)),
+        (f"us-gov-west-1/us-gov.{SONNET}", ("us-gov",)),
+        (f"ap-northeast-3/apac.{SONNET}", ("apac",)),
+        (f"ap-northeast-3/jp.{SONNET}", ("jp", "apac")),
+        (f"ap-southeast-2/au.{SONNET}", ("au", "apac")),
+        (f"ap-south-1/in.{SONNET}", ("in", "apac")),
+        (f"ca-central-1/ca.{SONNET}", ("ca",)),
         (f"global.{SONNET}", ("global",)),
         (f"eu-central-1/global.{SONNET}", ("global",)),
-        (f"us-east-1/eu.{SONNET}", ("eu",)),
+        (f"us.{SONNET}", ()),
+        (f"us-east-1/eu.{SONNET}", ()),
+        (f"eu-west-2/eu.{SONNET}", ()),
+        (f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/eu.{SONNET}", ()),
+        (f"arn:aws:bedrock:us-east-1:A1:imported-model/{SONNET}", ()),
         (f"{ARN}:inference-profile/eu.{SONNET}", ("eu",)),
         (f"{ARN}:inference-profile/global.{SONNET}", ("global",)),
         (f"{ARN}:application-inference-profile/a1b2", ()),
@@ -98,9 +102,18 @@ def test_a_region_before_an_arn_of_another_one_is_refused() -> None:
     ],
 )
 def test_a_model_is_where_its_name_says(name: str, places: tuple[str, ...]) -> None:
-    """A profile is no narrower than its geography, whichever region is asked; what a name hides is nowhere."""
+    """A profile is no narrower than its geography, and nowhere if asked from outside; what a name hides is, too."""
     assert places_of(name, "eu-central-1") == places
     assert set(places) <= KNOWN_PLACES
+
+
+@pytest.mark.parametrize("region", ["evil", "eu-central1", "x-1", "-"])
+def test_an_arn_of_no_region_is_refused(region: str) -> None:
+    """What cannot be a region of AWS's is neither asked nor a place."""
+    name = f"arn:aws:bedrock:{region}:123456789012:imported-model/a1b2"
+    with pytest.raises(InvalidRequestError, match=region):
+        model_name(name)
+    assert places_of(name, "eu-central-1") == ()
 
 
 def test_a_model_in_no_region_is_nowhere() -> None:
@@ -112,7 +125,7 @@ def test_a_model_in_no_region_is_nowhere() -> None:
 @pytest.mark.parametrize("model", [*(model.name for model in KNOWN_MODELS), *(model.id for model in _models())])
 def test_every_known_model_has_a_place(model: str) -> None:
     """No maker that is known is taken for a geography that is not."""
-    assert places_of(model.removeprefix("regional."), "eu-central-1")
+    assert places_of(model.removeprefix("regional."), "us-east-1" if model.startswith("us.") else "eu-central-1")
 
 
 def test_every_region_of_bedrock_is_known() -> None:

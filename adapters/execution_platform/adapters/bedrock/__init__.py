@@ -2,7 +2,7 @@
 
 from execution_platform.adapters.bedrock.models import CAPABILITIES, KNOWN_MODELS
 from execution_platform.adapters.bedrock.regions import listed_names, price_regions
-from execution_platform.adapters.bedrock.settings import OPTIONS, PLACES, missing
+from execution_platform.adapters.bedrock.settings import OPTIONS, PLACES, missing, settle
 from execution_platform.adapters.spi import Adapter, PriceListing, ProviderConfig, ProviderSpec
 
 __all__ = ["PROVIDERS"]
@@ -24,6 +24,7 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         options=OPTIONS,
         models=KNOWN_MODELS,
         capabilities=CAPABILITIES,
+        settle=settle,
         missing=missing,
         places=PLACES,
         price_listing=PriceListing("aws", listed_names, price_regions),

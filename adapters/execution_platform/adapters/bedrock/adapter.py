@@ -13,7 +13,6 @@ from execution_platform.adapters.bedrock.credentials import CredentialSource, be
 from execution_platform.adapters.bedrock.endpoints import control_url, count_path, runtime_url
 from execution_platform.adapters.bedrock.errors import error_from_answer, request_id_of
 from execution_platform.adapters.bedrock.request import WireRequest, build_request
-from execution_platform.adapters.bedrock.settings import configured_region
 from execution_platform.adapters.bedrock.signing import Keys, signature_headers
 from execution_platform.adapters.bedrock.stream import AnswerContext, ConverseTranslation
 from execution_platform.adapters.errors import AdapterError, CredentialsError, NotConfiguredError, ProtocolError
@@ -52,7 +51,7 @@ class BedrockAdapter:
     def __init__(self, config: ProviderConfig) -> None:
         self._name = config.name
         self._base_url = config.base_url
-        self._region = configured_region(config)
+        self._region = config.options.get("region", "")
         self._key = bearer_key(config)
         self._credentials = CredentialSource(config, self._region)
         self._http = http_client(config.timeouts, config.base_url)

@@ -22,7 +22,17 @@ from urllib.parse import quote
 
 from execution_platform.adapters.errors import InvalidRequestError
 
-__all__ = ["KNOWN_PLACES", "ModelName", "listed_names", "model_name", "model_path", "places_of", "price_regions"]
+__all__ = [
+    "KNOWN_PLACES",
+    "ModelName",
+    "asked_region",
+    "is_region",
+    "listed_names",
+    "model_name",
+    "model_path",
+    "places_of",
+    "price_regions",
+]
 
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+){1,3}-\d")
 _PREFIXED = re.compile(rf"(?P<region>{_REGION.pattern})/(?P<name>.+)", re.DOTALL)
@@ -145,17 +155,25 @@ class ModelName:
     in_region: bool = True
 
 
+def is_region(name: str) -> bool:
+    """Return whether a name is built like one of a region."""
+    return _REGION.fullmatch(name) is not None
+
+
 def model_name(name: str) -> ModelName:
     """Read a model's name.
 
     Raises:
-        InvalidRequestError: it has a region before an ARN of another one.
+        InvalidRequestError: it has a region before an ARN of another one, or an ARN's region cannot be one.
     """
     prefixed = _PREFIXED.fullmatch(name)
     region, wire = (prefixed["region"], prefixed["name"]) if prefixed else ("", name)
     arn = _ARN.fullmatch(wire)
     if arn is None:
-        return _of_id(wire, wire, region)
+        # What is no ARN that can be read may be one of any region.
+        return ModelName(wire, region, in_region=False) if wire.startswith("arn:") else _of_id(wire, wire, region)
+    if arn["region"] and not is_region(arn["region"]):
+        raise InvalidRequestError(f"model: {arn['region']!r} in the ARN is no region of AWS's", field="model")
     if region and arn["region"] not in {"", region}:
         raise InvalidRequestError(f"model: the ARN is of {arn['region']}, not of {region}", field="model")
     region = region or arn["region"]
@@ -176,15 +194,26 @@ def _of_id(wire: str, identifier: str, region: str) -> ModelName:
     return ModelName(wire, region, model=own, in_region=not unknown_geography)
 
 
+def asked_region(model: ModelName, configured_region: str) -> str:
+    """Return the region whose endpoint is asked: the name's own, else the configured one; empty: neither is told."""
+    return model.region or configured_region
+
+
 def places_of(name: str, configured_region: str) -> tuple[str, ...]:
-    """Return where a model runs, the narrowest place first; empty: not known. See :class:`~..spi.Places`."""
+    """Return where a model runs, the narrowest place first; empty: not known. See :class:`~..spi.Places`.
+
+    What is asked goes to :func:`asked_region` first, so that a profile asked from outside its geography has no place
+    that contains both.
+    """
     try:
         model = model_name(name)
     except InvalidRequestError:
         return ()
+    region = asked_region(model, configured_region)
     if model.geography:
-        return (model.geography, *_wider(_GEOGRAPHIES.get(model.geography, ()), model.geography))
-    region = model.region or configured_region
+        held = _GEOGRAPHIES.get(model.geography, ())
+        outside = held and region and region not in held
+        return () if outside else (model.geography, *_wider(held, model.geography))
     if not model.in_region or not region:
         return ()
     return (region, *_wider((region,), region))

@@ -13,7 +13,7 @@ from execution_platform.adapters.bedrock.families import Maker, ModelFacts, Thin
 from execution_platform.adapters.bedrock.models import FAMILY, facts_of
 from execution_platform.adapters.bedrock.options import write_further, write_inference, write_output, write_tier
 from execution_platform.adapters.bedrock.prompt_blocks import PromptBlocks, WireBlock
-from execution_platform.adapters.bedrock.regions import model_name, model_path
+from execution_platform.adapters.bedrock.regions import asked_region, model_name, model_path
 from execution_platform.adapters.bedrock.tools import parallel_choice, write_tool_config, write_tools
 from execution_platform.adapters.errors import NotConfiguredError
 from execution_platform.adapters.notices import Notices
@@ -81,7 +81,7 @@ def build_request(call: Call, provider: str, region: str) -> WireRequest:
 
 
 def _region(model: str, configured: str) -> str:
-    region = model_name(model).region or configured
+    region = asked_region(model_name(model), configured)
     if not region:
         raise NotConfiguredError("the model's name tells no region: set EP_BEDROCK_REGION (or AWS_REGION)")
     return region

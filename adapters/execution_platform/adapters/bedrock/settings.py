@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import configparser
-import functools
 import importlib.util
-import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from execution_platform.adapters.bedrock.regions import KNOWN_PLACES, places_of
+from execution_platform.adapters.bedrock.endpoints import region_of_address
+from execution_platform.adapters.bedrock.regions import KNOWN_PLACES, is_region, places_of
 from execution_platform.adapters.spi import Places, ProviderConfig, ProviderOption
 
-__all__ = ["OPTIONS", "PLACES", "configured_region", "missing"]
+__all__ = ["OPTIONS", "PLACES", "missing", "settle"]
 
 OPTIONS: Sequence[ProviderOption] = (
     ProviderOption(
@@ -28,46 +28,49 @@ OPTIONS: Sequence[ProviderOption] = (
     ),
 )
 
+_LONGEST_SHOWN = 40
+
+
+def settle(config: ProviderConfig, environ: Mapping[str, str]) -> ProviderConfig:
+    """Return the configuration with the region that AWS's own variables and files tell, where it has none.
+
+    Later changes of the files move nothing: requests go where they are said to go.
+    """
+    told = config.options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    region = (told or _region_of_profile(config, environ)).strip()
+    return replace(config, options={**config.options, "region": region})
+
 
 def missing(config: ProviderConfig) -> str:
     """Return what is missing to use the provider, naming the remedy; empty: nothing. Imports no SDK."""
     if importlib.util.find_spec("botocore") is None:
         return "botocore is not installed: pip install 'execution-platform[bedrock]'"
-    return "" if configured_region(config) else "set EP_BEDROCK_REGION (or AWS_REGION)"
-
-
-def configured_region(config: ProviderConfig, environ: Mapping[str, str] | None = None) -> str:
-    """Return the region that is asked where a model's name tells none; empty: nobody says.
-
-    Args:
-        config: the provider's configuration.
-        environ: the environment that AWS's own variables are read from; None: the process's.
-    """
-    environ = os.environ if environ is None else environ
-    told = config.options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    return told or _region_of_profile(config, environ)
+    region = config.options.get("region", "")
+    if not region:
+        return "set EP_BEDROCK_REGION (or AWS_REGION)"
+    if not is_region(region):
+        shown = region[:_LONGEST_SHOWN]
+        return f"{shown!r} is no region of AWS's: set EP_BEDROCK_REGION (or AWS_REGION), for example to eu-central-1"
+    there = region_of_address(config.base_url)
+    if there not in {"", region}:
+        return f"EP_BEDROCK_BASE_URL leads to {there}, and the region is {region}: set EP_BEDROCK_REGION={there}"
+    return ""
 
 
 def _region_of_profile(config: ProviderConfig, environ: Mapping[str, str]) -> str:
     profile = config.options.get("profile") or environ.get("AWS_PROFILE") or "default"
-    path = Path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
-    try:
-        return _read_region(path, profile)
-    except (OSError, configparser.Error, UnicodeDecodeError):
-        return ""
-
-
-# Read once: where requests go and where they are said to go must be the same, whatever becomes of the file.
-@functools.lru_cache(maxsize=64)
-def _read_region(path: Path, profile: str) -> str:
+    path = Path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
     parser = configparser.RawConfigParser(strict=False)
-    parser.read_string(path.read_text())
+    try:
+        parser.read_string(path.expanduser().read_text())
+    except (OSError, RuntimeError, configparser.Error, UnicodeDecodeError):
+        return ""
     section = "default" if profile == "default" else f"profile {profile}"
-    return parser.get(section, "region", fallback="").strip()
+    return parser.get(section, "region", fallback="")
 
 
 def _places(config: ProviderConfig, model: str) -> tuple[str, ...]:
-    return places_of(model, configured_region(config))
+    return places_of(model, config.options.get("region", ""))
 
 
 PLACES = Places(of=_places, known=KNOWN_PLACES)

@@ -79,7 +79,7 @@ def load(
     problems: list[str] = []
     settings = _settings(values, problems)
     timeouts = Timeouts(connect=settings.provider_connect_seconds, read=settings.provider_read_seconds)
-    providers = {spec.name: _provider(spec, values, timeouts, problems) for spec in specs}
+    providers = {spec.name: spec.settle(_provider(spec, values, timeouts, problems), environ) for spec in specs}
     platform = _platform(settings, specs, values, providers, problems)
     if problems or platform is None:
         raise ConfigurationError(problems)
