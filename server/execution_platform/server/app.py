@@ -144,7 +144,7 @@ class App:
             await self._shared_circuits.start()
         if self.accounting is not None:
             await self.accounting.start()
-        self.providers.prepare(self.router.default_provider())
+        self.providers.prepare(self.planner.providers())
         await self._server.start()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

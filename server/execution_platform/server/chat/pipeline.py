@@ -232,7 +232,7 @@ class ChatPipeline:
 
     async def _count(self, plan: Plan, timeout: float) -> chat_pb2.CountTokensResponse:
         leg = plan.legs[0]
-        adapter = self._providers.adapter(leg.provider)
+        adapter = await self._providers.ready(leg.provider)
         if not isinstance(adapter, CountsTokens):
             raise NotSupportedError(f"provider {leg.provider} has no counter of tokens")
         request = leg.request or plan.request

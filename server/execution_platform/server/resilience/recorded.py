@@ -98,7 +98,7 @@ class Recorded:
             timeout=max(0.001, self._deadline - time.monotonic()),
         )
         try:
-            async with aclosing(self._adapter(entry).stream(call)) as stream:
+            async with aclosing((await self._adapter(entry)).stream(call)) as stream:
                 async for events in stream:
                     if self._journal.answering is not entry:
                         self._journal.answering = entry
@@ -130,8 +130,9 @@ class Recorded:
     async def aclose(self) -> None:
         """Do nothing: the provider's adapter is shared."""
 
-    def _adapter(self, entry: Entry) -> Adapter:
+    async def _adapter(self, entry: Entry) -> Adapter:
         try:
+            await self._shared.providers.ready(self.leg.provider)
             return self._stack(entry)
         except AdapterError as error:
             error.asked = False

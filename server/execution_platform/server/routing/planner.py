@@ -113,6 +113,13 @@ class Planner:
         """Return whom a persona names as ``provider/model``, in order. Raises PersonaNotFoundError."""
         return [each.name for each in named_by(self.persona(name), self._router, self._providers)]
 
+    def providers(self) -> set[str]:
+        """Return the providers that the default, an alias or a persona names."""
+        known, names = self._known_now(), ("", *self._configuration().personas)
+        personas = [known.persona(name, "persona") for name in names]
+        named = [named_by(persona, self._router, self._providers) for persona in personas]
+        return self._router.providers().union(each.provider for those in named for each in those)
+
     def facts(self, provider: str, model: str) -> Facts:
         """Return what is known of a model. Raises ProviderNotFoundError."""
         return self._known_now().facts(self._providers, provider, model)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from execution_platform.adapters.errors import AdapterError, NotConfiguredError
@@ -77,6 +78,7 @@ class _Entry:
     spec: ProviderSpec
     config: ProviderConfig
     adapter: Adapter | None = None
+    making: asyncio.Task[None] | None = None
     record: ProviderRecord = field(default_factory=ProviderRecord)
 
 
@@ -150,17 +152,48 @@ class Providers:
         """
         entry = self._entry(name)
         if entry.adapter is None:
-            missing = self.missing(name)
-            if missing:
-                raise NotConfiguredError(f"provider {name} is not configured: {missing}", field="model")
+            self._check(name)
             entry.adapter = entry.spec.create(entry.config)
         return entry.adapter
 
-    def prepare(self, *names: str) -> None:
+    async def ready(self, name: str) -> Adapter:
+        """Return a provider's adapter, which is made in a thread where it is not there yet.
+
+        Making one imports its provider's SDK: for up to a second no other chat would get a word.
+
+        Raises:
+            ProviderNotFoundError: there is none of that name.
+            NotConfiguredError: something is missing to use it.
+        """
+        entry = self._entry(name)
+        if entry.adapter is None:
+            self._check(name)
+            if entry.making is None:
+                entry.making = asyncio.create_task(self._make(entry), name=f"adapter of {name}")
+                # Its failure is told to those who wait; where nobody does any more, the next one tries again.
+                entry.making.add_done_callback(lambda task: task.cancelled() or task.exception())
+            # Shared by all who wait: one of them that leaves does not end it for the others.
+            await asyncio.shield(entry.making)
+        return self.adapter(name)
+
+    def prepare(self, names: Collection[str]) -> None:
         """Make the adapters of these providers, and of those whose key is set, before a chat has to wait for it."""
         for name, entry in self._entries.items():
             if (name in names or entry.config.api_key is not None) and not self.missing(name):
-                self.adapter(name)
+                with contextlib.suppress(AdapterError):  # told to whoever asks it
+                    self.adapter(name)
+
+    def _check(self, name: str) -> None:
+        if missing := self.missing(name):
+            raise NotConfiguredError(f"provider {name} is not configured: {missing}", field="model")
+
+    async def _make(self, entry: _Entry) -> None:
+        try:
+            adapter = await asyncio.to_thread(entry.spec.create, entry.config)
+            if entry.adapter is None:
+                entry.adapter = adapter
+        finally:
+            entry.making = None
 
     def without_secrets(self, name: str, error: AdapterError, request: chat_pb2.ChatRequest | None = None) -> None:
         """Take out of a provider's words this server's key and the caller's tokens, which some providers repeat."""
@@ -177,6 +210,9 @@ class Providers:
 
     async def aclose(self) -> list[str]:
         """Close all adapters, side by side and bounded. Returns the names of those that did not close in time."""
+        making = [entry.making for entry in self._entries.values() if entry.making is not None]
+        if making:
+            await asyncio.wait(making, timeout=_CLOSE_SECONDS)
         adapters = {name: entry.adapter for name, entry in self._entries.items() if entry.adapter is not None}
         for entry in self._entries.values():
             entry.adapter = None

@@ -46,6 +46,10 @@ class Router:
             return self.resolve(self._default_model).provider
         return self._providers.automatic() or ""
 
+    def providers(self) -> set[str]:
+        """Return the providers of the default and of all aliases."""
+        return {self.default_provider(), *(self.resolve(alias).provider for alias in self._aliases)} - {""}
+
     def resolve(self, model: str, field: str = "model") -> Target:
         """Resolve what a request names as its model.
 

@@ -282,7 +282,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         if self._providers.missing(name):
             return []
         try:
-            adapter = self._providers.adapter(name)
+            adapter = await self._providers.ready(name)
             if not isinstance(adapter, ListsModels):
                 return []
             async with asyncio.timeout(limit):
