@@ -5,20 +5,21 @@ Sources: `types.py` and `_internal/message_parser.py` of claude-agent-sdk 0.2.18
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
 from execution_platform.adapters.blocks import AnswerWriter
-from execution_platform.adapters.claude_agent.errors import blocked_by_filter, error_from_result, words_of
+from execution_platform.adapters.claude_agent.errors import error_from_result, words_of
 from execution_platform.adapters.claude_agent.limits import read_limits
 from execution_platform.adapters.claude_agent.lines import LineDecoder
+from execution_platform.adapters.claude_agent.outcome import outcome_of
 from execution_platform.adapters.claude_agent.record import RunRecord
 from execution_platform.adapters.claude_agent.sessions import Place
 from execution_platform.adapters.claude_agent.threads import Origin, Threads
 from execution_platform.adapters.claude_agent.usage import SYNTHETIC, RunTally, model_name
-from execution_platform.adapters.errors import AdapterError, ContextLengthError, StreamBrokenError, UnavailableError
+from execution_platform.adapters.errors import AdapterError, StreamBrokenError, UnavailableError
 from execution_platform.adapters.fields import (
     Fields,
     carried,
@@ -39,26 +40,6 @@ from execution_platform.v1 import chat_pb2, usage_pb2
 __all__ = ["FAMILY", "AnswerContext", "RunTranslation"]
 
 FAMILY = "claude_agent"
-
-#: Why a run ended that tells no failure, by the stop reason of its last model call.
-_REASONS: Mapping[str, chat_pb2.FinishReason.ValueType] = {
-    "": chat_pb2.FINISH_REASON_STOP,
-    "end_turn": chat_pb2.FINISH_REASON_STOP,
-    # The last call was of a tool that ends the run, such as that of structured output.
-    "tool_use": chat_pb2.FINISH_REASON_STOP,
-    "max_tokens": chat_pb2.FINISH_REASON_MAX_TOKENS,
-    "stop_sequence": chat_pb2.FINISH_REASON_STOP_SEQUENCE,
-    "refusal": chat_pb2.FINISH_REASON_REFUSAL,
-    "pause_turn": chat_pb2.FINISH_REASON_PAUSED,
-    "model_context_window_exceeded": chat_pb2.FINISH_REASON_CONTEXT_LENGTH,
-}
-
-#: Ends that the CLI calls errors and that are none of the provider's. The session stands, and can be gone on with.
-_LIMITS: Mapping[str, chat_pb2.FinishReason.ValueType] = {
-    "error_max_turns": chat_pb2.FINISH_REASON_PAUSED,
-    "error_max_budget_usd": chat_pb2.FINISH_REASON_BUDGET_EXCEEDED,
-    "error_max_structured_output_retries": chat_pb2.FINISH_REASON_MALFORMED_OUTPUT,
-}
 
 #: Members of a result that reach a field, or that repeat what reached one.
 _KNOWN_OF_RESULT = frozenset(
@@ -338,7 +319,7 @@ class RunTranslation:
             if self._started:
                 raise StreamBrokenError("the run ended without a result", provider_status=200)
             raise UnavailableError("the CLI ended before it answered")
-        reason, word = self._outcome()
+        reason, word = outcome_of(self._result, self._failure, self._stop, answered=self._writer.block_count > 0)
         if reason is None:
             self._threads.stop_all()
             if self._started:
@@ -362,36 +343,6 @@ class RunTranslation:
         self._tell_refusal(finished)
         finished.provider_metadata_json = self._metadata_json()
         self._writer.emit(chat_pb2.ChatEvent(finished=finished))
-
-    def _outcome(self) -> tuple[chat_pb2.FinishReason.ValueType | None, str]:
-        """Return why the run ended and the CLI's word for it; no reason: it failed."""
-        result = self._result
-        subtype, stopped = clean_text(result.get("subtype")), clean_text(result.get("stop_reason"))
-        if subtype in _LIMITS:
-            return _LIMITS[subtype], subtype
-        if bytes(result.get("is_error", b"")) == b"true" or subtype.startswith("error"):
-            return self._outcome_of_failure(stopped)
-        ended = clean_text(result.get("terminal_reason"))
-        if ended.startswith("aborted"):
-            return chat_pb2.FINISH_REASON_OTHER, ended
-        return _REASONS.get(stopped, chat_pb2.FINISH_REASON_OTHER), stopped or ended
-
-    def _outcome_of_failure(self, stopped: str) -> tuple[chat_pb2.FinishReason.ValueType | None, str]:
-        """Return the reason of an end that the CLI calls a failure of the API's and that is the model's own."""
-        api_error = clean_text(self._result.get("api_error")) or clean_text(self._failure.get("api_error"))
-        if stopped == "refusal":
-            return chat_pb2.FINISH_REASON_REFUSAL, stopped
-        if api_error == "max_output_tokens":
-            # The CLI says so of every cut that it has gone on after too often; the model's last word is more exact.
-            last = clean_text(self._stop.get("stop_reason"))
-            full = last == "model_context_window_exceeded"
-            return _REASONS[last if full else "max_tokens"], last if full else api_error
-        if blocked_by_filter(self._result):
-            return chat_pb2.FINISH_REASON_CONTENT_FILTER, api_error or "content_filter"
-        too_long = isinstance(error_from_result(self._result, self._failure), ContextLengthError)
-        if too_long and self._writer.block_count:
-            return chat_pb2.FINISH_REASON_CONTEXT_LENGTH, clean_text(self._result.get("terminal_reason"))
-        return None, ""
 
     def _tell_structured(self) -> None:
         output = self._result.get("structured_output")
