@@ -209,6 +209,17 @@ def many(stage: Stage) -> dict[str, Any]:
     return {"most": most, "texts": texts, **left(stage)}
 
 
+#: Succeeds where the program's memory can be opened, and where the program is not found.
+_OPENS_MEMORY = """
+for process in /proc/[0-9]*; do
+  [ "$(tr '\\0' '\\n' <$process/cmdline | head -n 1)" = /opt/claude ] || continue
+  found=1
+  (: <$process/mem) && exit 0
+done
+[ -z "$found" ]
+"""
+
+
 def the_cage_refuses(stage: Stage) -> dict[str, Any]:
     work = stage.workspace("refusing")
     outside = stage.folder / "outside"
@@ -224,6 +235,8 @@ def the_cage_refuses(stage: Stage) -> dict[str, Any]:
         "read_sessions": f"ls {stage.folder}/config",
         "key_in_environment": f"env | grep {KEY}",
         "key_of_the_program": f"cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep {KEY}",
+        "key_in_memory": _OPENS_MEMORY,
+        "key_in_configuration": f"grep -rF -e {KEY[:8]}'{KEY[8:]}' /config --include=*.json",
         "write_workspace": "echo ok >/workspace/x",
     }
     script = "\n".join(f"( {command} ) >/dev/null 2>&1; echo {name} $?" for name, command in tries.items())

@@ -13,7 +13,7 @@ from tests.adapters.claude_agent.capture_samples import asked
 
 from execution_platform.adapters.claude_agent.environment import agent_environment
 from execution_platform.adapters.claude_agent.runs import Runs
-from execution_platform.adapters.claude_agent.sandbox import Cage, Programs, find_programs
+from execution_platform.adapters.claude_agent.sandbox import RECORDS, Cage, Programs, find_programs
 
 TOKEN = "sk-ant-oat01-made-up"
 COMMAND = "echo x >made; cat made /etc/hosts; ls / ~; cat /etc/shadow; echo x >/usr/x; true"
@@ -22,7 +22,7 @@ PROMPT = f'@tool Bash {{"command": "{COMMAND}"}}\n@text It said {{result}}'
 
 async def main(strace: str, out: str, api: str, folder: Path) -> None:
     """Run it, with strace in front of bubblewrap."""
-    for name in ("work", "config"):
+    for name in ("work", f"config/{RECORDS}"):
         (folder / name).mkdir(parents=True)
     found = find_programs()
     wrapped = folder / "bwrap"

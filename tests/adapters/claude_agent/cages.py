@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from execution_platform.adapters.claude_agent.sandbox import Cage, Programs, find_programs
+from execution_platform.adapters.claude_agent.sandbox import RECORDS, Cage, Programs, find_programs
 from execution_platform.adapters.errors import NotConfiguredError
 
 MARK = "CAGE_MARK"
@@ -64,7 +64,7 @@ def program(folder: Path, body: str) -> Programs:
 def cage(folder: Path, mark: str, *, workspace: Path | None = None, **variables: str) -> Cage:
     """Return a cage whose processes carry the mark."""
     config = folder / "config"
-    config.mkdir(exist_ok=True)
+    (config / RECORDS).mkdir(parents=True, exist_ok=True)
     environment = {"PATH": "/usr/bin:/bin", MARK: mark, **variables}
     return Cage(workspace=workspace, config_dir=config, environment=environment)
 

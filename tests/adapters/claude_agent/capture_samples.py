@@ -76,7 +76,7 @@ async def capture(folder: Path, names: list[str]) -> None:
         environment = agent_environment(SecretStr("sk-made-up"), api.url)
         for name in names or list(SAMPLES):
             prompt, options = SAMPLES[name]
-            cage = Cage(workspace=None, config_dir=Path(config), environment=environment)
+            cage = Cage(workspace=None, config_dir=Path(config), environment=environment, login=True)
             lines = b""
             try:
                 async with runs.begin(asked(prompt, **options), cage) as running:

@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -359,7 +360,7 @@ async def test_missing_programs_are_told(runs_of: Callable[..., Runs], tmp_path:
 
 async def test_a_folder_that_cannot_be_shown_is_told(runs_of: Callable[..., Runs], tmp_path: Path, mark: str) -> None:
     """What bubblewrap complains of before the program runs is the machine's or its settings' fault."""
-    where = Cage(None, tmp_path, read_only=(tmp_path / "nowhere",), environment={"CAGE_MARK": mark})
+    where = replace(cage(tmp_path, mark), read_only=(tmp_path / "nowhere",))
     with pytest.raises(NotConfiguredError, match="nowhere"):
         await answer(runs_of("result"), where)
 

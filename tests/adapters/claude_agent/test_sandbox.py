@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,17 @@ async def test_without_a_workspace_a_run_has_an_empty_folder_that_goes_with_it(t
     for _ in range(2):
         told = await seen(tmp_path, commands, cage(tmp_path, str(uuid.uuid4())))
         assert told == {"before": "", "made": "x"}
+
+
+@pytest.mark.parametrize("login", [False, True])
+async def test_a_run_leaves_no_settings_to_the_runs_after_it(tmp_path: Path, login: bool) -> None:
+    """Of what a run writes into its configuration only its sessions' records stay; where a login lies, all does."""
+    require_cages()
+    where = replace(cage(tmp_path, str(uuid.uuid4())), login=login)
+    write = "echo planted >/config/.claude.json; echo kept >/config/projects/record; cat /config/.claude.json"
+    assert await seen(tmp_path, {"written": write}, where) == {"written": "planted"}
+    told = await seen(tmp_path, {"there": "ls -A /config | sort", "record": "cat /config/projects/record"}, where)
+    assert told == {"there": ".claude.json projects" if login else "projects", "record": "kept"}
 
 
 _FIND = """

@@ -103,24 +103,47 @@ def test_a_login_is_one_folder_for_all(tmp_path: Path) -> None:
     assert folders.config(None, new_session()) == folders.config(tmp_path / "a", new_session()) == tmp_path / "login"
 
 
-def test_old_conversations_are_forgotten(tmp_path: Path) -> None:
-    """Conversations that nobody went on with for long are removed; those of workspaces and newer ones stay."""
+def test_old_conversations_and_workspaces_are_forgotten(tmp_path: Path) -> None:
+    """Folders of conversations and workspaces that no run has used for long are removed; newer ones stay."""
     folders = Folders(tmp_path)
-    old, new, work = folders.config(None, new_session()), folders.config(None, new_session()), tmp_path / "workspaces"
-    (old / "projects").mkdir()
-    folders.config(tmp_path / "a", new_session())
+    old, new = folders.config(None, new_session()), folders.config(None, new_session())
+    old_work, new_work = (folders.config(tmp_path / name, new_session()) for name in ("a", "b"))
     os.utime(old, (0, 0))
+    os.utime(old_work, (0, 0))
     assert folders.config(None, new_session()).exists()  # another look on the same day
     assert old.exists()
-    assert folders.forget() == 1
+    assert folders.forget() == 2
     assert not old.exists()
+    assert not old_work.exists()
     (old / "projects").mkdir(parents=True)
     os.utime(old, (0, 0))
     Folders(tmp_path).config(None, new_session())
     assert not old.exists()
     assert new.exists()
-    assert len(list(work.iterdir())) == 1
+    assert new_work.exists()
     assert Folders(tmp_path / "nowhere").forget() == 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_old_records_of_what_is_in_use_are_forgotten(tmp_path: Path, shared: bool) -> None:
+    """In a workspace's folder that runs use, and in a login's, old sessions go; nothing else does, nor behind links."""
+    folders = Folders(tmp_path / "config", shared=shared)
+    config = folders.config(tmp_path / "a", new_session())
+    project, elsewhere = config / "projects" / "-workspace", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (config / "projects" / "link").symlink_to(elsewhere)
+    old, young = new_session(), new_session()
+    (project / old).mkdir()
+    (project / old / "long").write_text("")
+    for path in (project / f"{old}.jsonl", project / f"{young}.jsonl", project / "notes", elsewhere / f"{old}.jsonl"):
+        path.write_text("")
+        if path.stem != young:
+            os.utime(path, (0, 0))
+    os.utime(project / old, (0, 0))
+    assert folders.forget() == 2
+    assert {path.name for path in project.iterdir()} == {f"{young}.jsonl", "notes"}
+    assert (elsewhere / f"{old}.jsonl").exists()
 
 
 def test_a_config_folder_that_cannot_be_made_is_not_configured(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class ClaudeAgentAdapter:
     def _cage(self, workspace: Path | None, config_dir: Path, built: BuiltRun) -> Cage:
         settings = self._settings
         environment = agent_environment(settings.api_key, settings.base_url, built.environment)
-        return Cage(workspace, config_dir, settings.read_only, environment)
+        return Cage(workspace, config_dir, settings.read_only, environment, login=settings.api_key is None)
 
     def _context(self, call: Call, built: BuiltRun) -> AnswerContext:
         return AnswerContext(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
+from execution_platform.adapters.claude_agent.guard import GUARD_VARIABLES
+
 __all__ = ["CREDENTIALS", "agent_environment"]
 
 #: Variables that hold a credential, and those that name a file descriptor to read it from instead. A process's
@@ -33,6 +35,7 @@ _FIXED = {
     # Retrying is the server's; one more try spares a run that has worked for minutes.
     "CLAUDE_CODE_MAX_RETRIES": "1",
     "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
+    **GUARD_VARIABLES,
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from execution_platform.adapters.claude_agent.command import PROGRAM, Command
 from execution_platform.adapters.claude_agent.environment import CREDENTIALS
+from execution_platform.adapters.claude_agent.guard import guard_files
 from execution_platform.adapters.claude_agent.pipes import Descriptors, Input, Tail, Watched, happens
 from execution_platform.adapters.claude_agent.sandbox import (
     CONFIG,
@@ -101,7 +102,8 @@ class Process:
             stdin, stdout, stderr, status = (theirs.pipe(writes=name != "stdin") for name in _PIPES)
             environment = _environment(cage.environment, theirs)
             workspace = None if cage.workspace is None else theirs.keep(open_workspace(cage.workspace))
-            data = {path: theirs.content(text) for path, text in {**account_files(), **command.files}.items()}
+            files = {**account_files(), **guard_files(), **command.files}
+            data = {path: theirs.content(text) for path, text in files.items()}
             arguments = cage_arguments(
                 cage, programs, workspace=workspace, data=data, status=status.theirs, program=PROGRAM
             )

@@ -14,6 +14,7 @@ from execution_platform.adapters.errors import InvalidRequestError, NotConfigure
 
 __all__ = [
     "CONFIG",
+    "RECORDS",
     "WORKSPACE",
     "Cage",
     "Programs",
@@ -26,6 +27,9 @@ __all__ = [
 #: Where the cage has the workspace and the configuration folder.
 WORKSPACE = "/workspace"
 CONFIG = "/config"
+
+#: Folder of the configuration's that has the records of sessions.
+RECORDS = "projects"
 
 _HOME = "/home/agent"
 
@@ -61,7 +65,9 @@ class Cage:
 
     Attributes:
         workspace: the folder that it works in, resolved and allowed; None: an empty one in memory, which goes with it.
-        config_dir: the program's own folder: its login and sessions. Is there, and writable.
+        config_dir: the program's own folder. Is there, and writable.
+        login: the folder holds a login, and the run gets all of it. Otherwise only the records of its sessions are
+            kept in it: whatever else a run may write there would be the settings of the runs after it.
         read_only: further folders that it may read, at their own paths.
         environment: all of its variables. Credentials among them reach the program through a pipe.
     """
@@ -70,6 +76,7 @@ class Cage:
     config_dir: Path
     read_only: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +190,7 @@ def cage_arguments(
         *("--proc", "/proc", "--dev", "/dev", *_memory("/tmp"), *_memory("/home"), "--dir", _HOME),  # noqa: S108
         *_each("--ro-bind-try", [f"/etc/{name}" for name in _ETC]),
         *_each("--ro-bind", [str(path) for path in cage.read_only]),
-        *("--ro-bind", str(programs.cli), program, "--bind", str(cage.config_dir), CONFIG),
+        *("--ro-bind", str(programs.cli), program, *_config(cage)),
         *(_memory(WORKSPACE) if workspace is None else ("--bind-fd", str(workspace), WORKSPACE)),
         *(part for path, descriptor in data.items() for part in ("--ro-bind-data", str(descriptor), path)),
         *("--remount-ro", "/", "--chdir", WORKSPACE, "--"),
@@ -205,6 +212,12 @@ def _system() -> list[str]:
         elif path.is_dir():
             arguments += ["--ro-bind", str(path), str(path)]
     return arguments
+
+
+def _config(cage: Cage) -> tuple[str, ...]:
+    if cage.login:
+        return ("--bind", str(cage.config_dir), CONFIG)
+    return (*_memory(CONFIG), "--bind", str(cage.config_dir / RECORDS), f"{CONFIG}/{RECORDS}")
 
 
 def _memory(path: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from execution_platform.adapters.claude_agent.sandbox import RECORDS
 from execution_platform.v1 import content_pb2
 
 __all__ = ["SESSION_STATE", "Place", "exists", "place_of"]
@@ -64,7 +65,7 @@ def exists(config_dir: Path, place: Place) -> bool:
     """Return whether a place can be gone on from: its session's file is there and has the entry. Blocks on a disk."""
     name = f"{place.session_id}.jsonl"
     try:
-        return any(_holds(folder / name, place.entry) for folder in (config_dir / "projects").iterdir())
+        return any(_holds(folder / name, place.entry) for folder in (config_dir / RECORDS).iterdir())
     except (OSError, ValueError):  # ValueError: the file is empty
         return False
 

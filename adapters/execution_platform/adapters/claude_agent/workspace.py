@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from execution_platform.adapters.claude_agent.sandbox import RECORDS
 from execution_platform.adapters.errors import InvalidRequestError, NotConfiguredError
 
 __all__ = ["Folders", "new_session", "resolved_roots"]
 
 _DAY_SECONDS = 86_400
 
-#: Days after which a conversation that nobody went on with is forgotten, as the program does with its sessions.
+#: Days after which a conversation that nobody went on with is forgotten.
 _KEPT_DAYS = 30
+
+#: A session's record, and the folder of what is too long for it.
+_SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.jsonl)?\Z")
 
 
 def resolved_roots(listed: str) -> tuple[Path, ...]:
@@ -115,18 +121,51 @@ class Folders:
             folder = self._config_dir / "conversations" / str(uuid.UUID(session))[:18]
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / RECORDS).mkdir(mode=0o700, exist_ok=True)
             os.utime(folder)
         except OSError as error:
             raise NotConfiguredError(f"EP_CLAUDE_AGENT_CONFIG_DIR cannot be written to: {error.strerror}") from error
         return folder
 
     def forget(self, kept_days: float = _KEPT_DAYS) -> int:
-        """Remove conversations that nobody went on with for so many days; returns how many. Reads the disk."""
+        """Remove what no run has used for so many days: conversations, folders of workspaces, and in others records.
+
+        Returns how many were removed. Reads the disk.
+        """
         oldest = time.time() - kept_days * _DAY_SECONDS
         forgotten = 0
-        with suppress(OSError):
-            for folder in list((self._config_dir / "conversations").iterdir()):
-                if folder.stat().st_mtime < oldest:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    forgotten += 1
+        folders = [self._config_dir / "login"]
+        for kind in ("conversations", "workspaces"):
+            with suppress(OSError):
+                folders += (self._config_dir / kind).iterdir()
+        for folder in folders:
+            if folder.name != "login" and _removed(str(folder), oldest):
+                forgotten += 1
+            else:
+                forgotten += _records_removed(folder / RECORDS, oldest)
         return forgotten
+
+
+def _records_removed(records: Path, oldest: float) -> int:
+    """Remove old records of sessions, and return how many. Runs write here: no link of theirs is followed."""
+    removed = 0
+    with suppress(OSError):
+        for _, folders, files, descriptor in os.fwalk(records):
+            removed += sum(_removed(name, oldest, descriptor) for name in [*folders, *files] if _SESSION.match(name))
+            folders[:] = [name for name in folders if not _SESSION.match(name)]
+    return removed
+
+
+def _removed(name: str, oldest: float, within: int | None = None) -> bool:
+    """Remove a file or folder that was changed last before then; `within` is its folder's descriptor."""
+    try:
+        status = os.stat(name, dir_fd=within, follow_symlinks=False)
+        if status.st_mtime >= oldest:
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(name, dir_fd=within)
+        else:
+            os.unlink(name, dir_fd=within)
+    except OSError:
+        return False
+    return True
