@@ -842,7 +842,9 @@ class JsonSchemaFormat(_message.Message):
     schema_json: _builtins.str
     """The JSON schema, as text, handed on as it stands. Required."""
     name: _builtins.str
-    """Name of the schema: letters, digits, "_", "-", at most 64. Default "answer"."""
+    """Name of the schema: letters, digits, "_", "-", at most 64. Default "answer". It only names the format: where a
+    provider has no place for it, nothing is lost.
+    """
     description: _builtins.str
     """What the schema is for. Default: none."""
     strict: _builtins.bool
@@ -1171,7 +1173,7 @@ class CallContext(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     end_user_id: _builtins.str
-    """Stable, anonymous identifier of the end user; handed to providers that ask for one."""
+    """Stable, anonymous identifier of the end user; handed to providers that ask for one, and to no other."""
     session_id: _builtins.str
     """Conversation or task that this chat belongs to. Told in logs. Chats of one session stay with one provider
     where the persona's strategy is STICKY.

@@ -330,7 +330,9 @@ class MediaBlock(_message.Message):
     file_id: _builtins.str
     """Identifier of a file that was uploaded to the provider before."""
     filename: _builtins.str
-    """File name or title, shown to the model by providers that do so. Default: none."""
+    """File name or title. That of a document is shown to the model by providers that do so, and left out with a Notice
+    by others; for images, audio and video it is a label for the caller. Default: none.
+    """
     detail: _builtins.str
     """How closely to look at an image: the provider's word, for example "low", "high" or "auto".
     Default: the provider's.
