@@ -106,9 +106,9 @@ def refuses(provider: str, model: str, ask: Ask) -> bool:
     return False
 
 
-def _media(mime_type: str, data: bytes, filename: str = "") -> Ask:
+def _media(mime_type: str, data: bytes) -> Ask:
     def ask(request: chat_pb2.ChatRequest) -> None:
-        media = content_pb2.MediaBlock(mime_type=mime_type, data=data, filename=filename)
+        media = content_pb2.MediaBlock(mime_type=mime_type, data=data)
         request.messages[0].content.add().media.CopyFrom(media)
 
     return ask
@@ -171,7 +171,7 @@ ASKS: Mapping[Capability.ValueType, Sequence[Ask]] = {
     ),
     capability_pb2.CAPABILITY_STRUCTURED_OUTPUT: (_schema,),
     capability_pb2.CAPABILITY_IMAGE_INPUT: (_media("image/png", b"png"),),
-    capability_pb2.CAPABILITY_PDF_INPUT: (_media("application/pdf", b"pdf", "a.pdf"),),
+    capability_pb2.CAPABILITY_PDF_INPUT: (_media("application/pdf", b"pdf"),),
     capability_pb2.CAPABILITY_AUDIO_INPUT: (_media("audio/wav", b"wav"),),
     capability_pb2.CAPABILITY_PROMPT_CACHING: (_set("cache.automatic", value=True), _set("cache.key", "k"), _hint),
     capability_pb2.CAPABILITY_SEED: (_set("sampling.seed", 7),),

@@ -1,5 +1,6 @@
 """What a request says, the body says: for every recorded request, and for each option of the contract."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -245,6 +246,40 @@ def test_formats_and_modalities() -> None:
         {"responseMimeType": "application/json", "responseModalities": ["TEXT", "IMAGE"]},
         [],
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "refused"),
+    [
+        ({"name": "place"}, [], False),
+        ({"description": "d"}, ["description"], False),
+        ({"strict": False}, ["strict"], False),
+        ({"strict": True}, ["strict"], True),
+    ],
+)
+def test_what_stands_beside_a_schema(more: dict[str, Any], told: list[str], refused: bool) -> None:
+    """A name only names the format; the rest is told, and refused only where the answer might not fit."""
+    schema = chat_pb2.JsonSchemaFormat(schema_json='{"type":"object"}', **more)
+    request = chat_pb2.ChatRequest(output_format=chat_pb2.OutputFormat(json_schema=schema))
+    config, notices = config_of(request)
+    assert config == {"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}}
+    assert notices == [("PARAM_DROPPED", f"output_format.json_schema.{field}") for field in told]
+    request.unsupported_options = chat_pb2.UNSUPPORTED_OPTION_POLICY_REJECT
+    with pytest.raises(UnsupportedOptionError) if refused else contextlib.nullcontext():
+        config_of(request)
+
+
+def test_the_name_of_a_document_is_told() -> None:
+    """Gemini shows no names of files: a document's gives a notice that never refuses, a picture's is a label."""
+    media = [
+        content_pb2.MediaBlock(mime_type="application/pdf", data=b"%PDF", filename="a.pdf"),
+        content_pb2.MediaBlock(mime_type="image/png", data=b"\x89P", filename="a.png"),
+    ]
+    request = chat_pb2.ChatRequest(
+        messages=[user(*(content_pb2.ContentBlock(media=one) for one in media))],
+        unsupported_options=chat_pb2.UNSUPPORTED_OPTION_POLICY_REJECT,
+    )
+    assert built(request)[1] == [("PARAM_DROPPED", "messages[0].content[0].media.filename")]
 
 
 def test_tools_of_each_kind() -> None:

@@ -34,6 +34,9 @@ _RESOLUTIONS = {
     "ultra_high": "MEDIA_RESOLUTION_ULTRA_HIGH",
 }
 
+#: Media whose names no provider shows to a model.
+_NAMELESS_MEDIA = ("image/", "audio/", "video/")
+
 
 class Contents:
     """Turns messages into contents.
@@ -228,6 +231,10 @@ class Contents:
             self._notices.param_dropped(f"{field}.media.detail", "Gemini knows low, medium, high and ultra_high")
         if media.citations:
             self._notices.param_dropped(f"{field}.media.citations", "Gemini cites what its own tools find")
+        if media.filename and not media.mime_type.lower().startswith(_NAMELESS_MEDIA):
+            # Never refused: the file itself goes through.
+            why = "Gemini shows the model no names of files"
+            self._notices.add(chat_pb2.NOTICE_CODE_PARAM_DROPPED, f"{field}.media.filename", why)
         return part
 
     def _file_uri(self, file_id: str) -> str:

@@ -44,7 +44,7 @@ def generation_config(request: chat_pb2.ChatRequest, facts: Facts, notices: Noti
     """
     config: dict[str, Any] = {}
     _add_sampling(config, request.sampling, facts, notices)
-    _add_format(config, request.output_format)
+    _add_format(config, request.output_format, notices)
     thinking = thinking_config(request.reasoning, facts, notices)
     if thinking:
         config["thinkingConfig"] = thinking
@@ -83,13 +83,28 @@ def _add_sampling(config: dict[str, Any], sampling: chat_pb2.Sampling, facts: Fa
         notices.param_dropped("sampling.logit_bias", "Gemini has no such option")
 
 
-def _add_format(config: dict[str, Any], output: chat_pb2.OutputFormat) -> None:
+def _add_format(config: dict[str, Any], output: chat_pb2.OutputFormat, notices: Notices) -> None:
     kind = output.WhichOneof("format")
     if kind in {"json", "json_schema"}:
         config["responseMimeType"] = "application/json"
     if kind == "json_schema":
-        field = "output_format.json_schema.schema_json"
-        config["responseJsonSchema"] = raw_json(output.json_schema.schema_json, field)
+        field = "output_format.json_schema"
+        config["responseJsonSchema"] = raw_json(output.json_schema.schema_json, f"{field}.schema_json")
+        _tell_of_schema(output.json_schema, field, notices)
+
+
+def _tell_of_schema(schema: chat_pb2.JsonSchemaFormat, field: str, notices: Notices) -> None:
+    """Tell what is left out beside a schema; its name only names the format. Raises like param_dropped."""
+    if schema.description:
+        # Never refused, here and below: the answer fits the schema all the same.
+        why = "Gemini takes the schema alone; it reads a description that stands in there"
+        notices.add(chat_pb2.NOTICE_CODE_PARAM_DROPPED, f"{field}.description", why)
+    if schema.strict:
+        # Source: ai.google.dev/gemini-api/docs/structured-output, limitations.
+        notices.param_dropped(f"{field}.strict", "Gemini passes over the words of a schema that it does not know")
+    elif schema.HasField("strict"):
+        why = "Gemini has no such option; it always keeps to the schema"
+        notices.add(chat_pb2.NOTICE_CODE_PARAM_DROPPED, f"{field}.strict", why)
 
 
 def _add_audio(config: dict[str, Any], audio: chat_pb2.AudioOutput, notices: Notices) -> None:
