@@ -289,6 +289,49 @@ def test_a_result_may_be_json_or_empty_or_an_error() -> None:
     assert told == [("PARAM_DROPPED", "messages[1].content[0].tool_result.is_error")]
 
 
+def test_both_forms_of_a_result_send_the_content() -> None:
+    """Where a result has content and JSON the content goes, with a notice that never refuses."""
+    messages = [assistant(CALL), user(result(text("one"), structuredContentJson="1"))]
+    policy = "UNSUPPORTED_OPTION_POLICY_REJECT"
+    assert body(messages=messages, unsupportedOptions=policy)["messages"][1]["content"] == "one"
+    told = notices(messages=messages, unsupportedOptions=policy)
+    assert told == [("PARAM_DROPPED", "messages[1].content[0].tool_result.structured_content_json")]
+
+
+@pytest.mark.parametrize("form", [{"content": [{"text": {"text": "ok"}}]}, {"structuredContentJson": "ok"}])
+def test_a_result_may_be_a_place_to_cache(form: Json) -> None:
+    """A hint on a result marks its last part, in either server's way; an empty result takes none, which is told."""
+    hinted = user({"toolResult": {"callId": "call_1", **form}, "cacheHint": {}})
+    sent = body(messages=[assistant(CALL), hinted])["messages"][1]["content"]
+    assert sent == [{"type": "text", "text": "ok", "prompt_cache_breakpoint": {"mode": "explicit"}}]
+    sent = body(DIALECTS["openrouter"], messages=[assistant(CALL), hinted])["messages"][1]["content"]
+    assert sent == [{"type": "text", "text": "ok", "cache_control": {"type": "ephemeral"}}]
+    empty = [assistant(CALL), user({**result(), "cacheHint": {}})]
+    assert notices(messages=empty) == [("PARAM_DROPPED", "messages[1].content[0].cache_hint")]
+
+
+@pytest.mark.parametrize(
+    "block", [CALL, {"refusal": {"text": "no"}}, {"opaque": {"json": '{"type":"text"}'}, "family": "openai"}]
+)
+def test_hints_where_no_breakpoint_can_be_are_told(block: Json) -> None:
+    """Calls, refusals and opaque parts of an answer take no breakpoint, and a notice says so."""
+    told = notices(messages=[assistant({**block, "cacheHint": {}})])
+    assert told == [("PARAM_DROPPED", "messages[0].content[0].cache_hint")]
+
+
+def test_documents_are_no_answer() -> None:
+    """The format has no documents in answers, which is told."""
+    asked = ["MODALITY_TEXT", "MODALITY_DOCUMENT"]
+    assert "modalities" not in body(outputModalities=asked)
+    assert notices(outputModalities=asked) == [("PARAM_DROPPED", "output_modalities")]
+
+
+def test_an_uploaded_picture_is_looked_at_as_the_server_likes() -> None:
+    """A picture by its file id has no place for how closely to look, which is told."""
+    told = notices(messages=[user({"media": {"mimeType": "image/png", "fileId": "f", "detail": "low"}})])
+    assert told == [("PARAM_DROPPED", "messages[0].content[0].media.detail")]
+
+
 def test_media_in_a_result_move_to_the_user() -> None:
     """Where tool messages hold only text, media follow in a user message, and a notice says so."""
     image = {"media": {"mimeType": "image/png", "data": PNG}}

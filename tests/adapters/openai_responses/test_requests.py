@@ -275,6 +275,64 @@ def test_a_result_may_be_a_place_to_cache() -> None:
     assert notices == []
 
 
+REJECT = "unsupported_options: UNSUPPORTED_OPTION_POLICY_REJECT"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("", ["is_error"]),
+        ("custom_tool_call_output", ["is_error"]),
+        ("computer_call_output", ["is_error"]),
+        ("shell_call_output", []),
+        ("apply_patch_call_output", []),
+        ("mcp_approval_response", []),
+    ],
+)
+def test_a_failure_is_marked_or_told(kind: str, told: list[str]) -> None:
+    """Results whose item has no mark for a failure give a notice, which never refuses."""
+    result = f"call_id: 'c' is_error: true provider_type: '{kind}' content {{ text {{ text: 'no' }} }}"
+    _, notices = built(f"{REJECT} messages {{ role: ROLE_USER content {{ tool_result {{ {result} }} }} }}")
+    assert notices == [f"messages[0].content[0].tool_result.{field}" for field in told]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "told"),
+    [
+        ("", {"type": "function_call_output", "output": "words"}, "structured_content_json"),
+        ("shell_call_output", {"type": "shell_call_output", "output": []}, "content"),
+    ],
+)
+def test_one_form_of_a_result_is_sent(kind: str, sent: Any, told: str) -> None:
+    """Of content and structured content the one that the item takes is sent, and a notice names the other."""
+    forms = "content { text { text: 'words' } } structured_content_json: '{\"output\": []}'"
+    result = f"call_id: 'c' provider_type: '{kind}' {forms}"
+    body, notices = built(f"{REJECT} messages {{ role: ROLE_USER content {{ tool_result {{ {result} }} }} }}")
+    assert body["input"] == [{"call_id": "c", **sent}]
+    assert notices == [f"messages[0].content[0].tool_result.{told}"]
+
+
+def test_a_server_without_strict_functions_is_not_told_of_them() -> None:
+    """A function's strictness gives a notice where the server has no such option."""
+    strict = "tools { function { name: 'f' strict: true } }"
+    body, notices = built(strict, dialect=Dialect(provider="p", family="p", strict_tools=False))
+    assert ("strict" in body["tools"][0], notices) == (False, ["tools[0].function.strict"])
+
+
+def test_an_end_user_is_told_to_servers_that_ask_for_one() -> None:
+    """Where a server asks for no end user it is told of none, without a notice."""
+    asked = "context { end_user_id: 'u1' }"
+    body, notices = built(asked, dialect=Dialect(provider="p", family="p", places={}))
+    assert ("u1" in json.dumps(body), notices) == (False, [])
+
+
+def test_a_result_of_another_form_is_no_place_to_cache() -> None:
+    """A hint on an item that has no parts gives a notice."""
+    result = "tool_result { call_id: 'c' provider_type: 'shell_call_output' } cache_hint {}"
+    _, notices = built(f"messages {{ role: ROLE_USER content {{ {result} }} }}")
+    assert notices == ["messages[0].content[0].cache_hint"]
+
+
 def test_a_result_without_content_is_an_empty_text() -> None:
     """The format needs an output; nothing is an empty text."""
     body, _ = built("messages { role: ROLE_USER content { tool_result { call_id: 'c' } } }")

@@ -55,12 +55,12 @@ class Parts:
         elif kind == "media":
             part = self._media(block.media, f"{field}.media")
         elif kind == "opaque" and block.family in {"", self._dialect.family}:
-            return {"": raw_json(block.opaque.json, f"{field}.opaque.json", must_be_object=True)}
+            part = {"": raw_json(block.opaque.json, f"{field}.opaque.json", must_be_object=True)}
         else:
             part = None
             self._notices.block_dropped(field, f"{self._dialect.provider} takes no such block ({kind}) here")
         if part is not None and block.HasField("cache_hint"):
-            self._add_breakpoint(part, block.cache_hint, f"{field}.cache_hint")
+            self.add_breakpoint(part, block.cache_hint, f"{field}.cache_hint")
         return part
 
     def all_of(self, blocks: Iterable[tuple[content_pb2.ContentBlock, str]]) -> list[Part]:
@@ -73,10 +73,14 @@ class Parts:
         if block.states:
             self._notices.state_dropped(f"{field}.states", f"{self._dialect.provider} has no place for them")
 
-    def _add_breakpoint(self, part: Part, hint: content_pb2.CacheHint, field: str) -> None:
+    def add_breakpoint(self, part: Part, hint: content_pb2.CacheHint, field: str) -> None:
+        """Ask to cache up to a part, or tell why not. ``field`` is that of the hint."""
         style = self._dialect.cache_breakpoints
         if not style or "cache_hint" in self._dialect.unsupported:
             self._notices.param_dropped(field, f"{self._dialect.provider} takes no cache breakpoints")
+            return
+        if "" in part:
+            self._notices.param_dropped(field, "an opaque part stands as it is")
             return
         mark: Part = {"mode": "explicit"} if style == "openai" else {"type": "ephemeral"}
         if hint.HasField("ttl"):
@@ -96,6 +100,8 @@ class Parts:
         kind = kind_of(media)
         if media.WhichOneof("source") == "file_id":
             if "file_id" in self._dialect.media:
+                if media.detail and kind == "image":
+                    self._notices.param_dropped(f"{field}.detail", "an uploaded file has no place for it")
                 return {"type": "file", "file": {"file_id": media.file_id}}
             return self._refuse(kind, "files that were uploaded", field)
         if kind == "image" and "image" in self._dialect.media:

@@ -71,7 +71,7 @@ class _Messages:
             elif block.tool_result.executed_by == content_pb2.TOOL_EXECUTOR_PROVIDER:
                 self._notices.block_dropped(path, "this format has no results of tools that a provider ran")
             else:
-                yield self._result(block.tool_result, f"{path}.tool_result", moved)
+                yield self._result(block, path, moved)
         parts = moved + self._parts.all_of(rest)
         if parts or not message.content:
             system = message.role == content_pb2.ROLE_SYSTEM
@@ -86,11 +86,26 @@ class _Messages:
             self._notices.param_dropped(f"{field}.name", f"{self._dialect.provider} has no named participants")
         return spoken
 
-    def _result(self, result: content_pb2.ToolResultBlock, field: str, moved: list[Part]) -> dict[str, Any]:
+    def _result(self, block: content_pb2.ContentBlock, path: str, moved: list[Part]) -> dict[str, Any]:
+        result, field = block.tool_result, f"{path}.tool_result"
+        # Neither is ever refused: the content says what went wrong, and what the structured form says.
+        dropped = chat_pb2.NOTICE_CODE_PARAM_DROPPED
         if result.is_error:
-            # Never refused: the content says what went wrong.
-            code = chat_pb2.NOTICE_CODE_PARAM_DROPPED
-            self._notices.add(code, f"{field}.is_error", "this format has no mark for failed tools")
+            self._notices.add(dropped, f"{field}.is_error", "this format has no mark for failed tools")
+        if result.structured_content_json and result.content:
+            why = "this format takes one form of a result; the content is sent"
+            self._notices.add(dropped, f"{field}.structured_content_json", why)
+        parts = self._result_parts(result, field, moved)
+        if block.HasField("cache_hint") and parts:
+            self._parts.add_breakpoint(parts[-1], block.cache_hint, f"{path}.cache_hint")
+        elif block.HasField("cache_hint"):
+            self._notices.param_dropped(f"{path}.cache_hint", "an empty result takes no cache breakpoint")
+        return self._answering(result, as_content(parts, array=self._dialect.text_parts))
+
+    def _result_parts(self, result: content_pb2.ToolResultBlock, field: str, moved: list[Part]) -> list[Part]:
+        """Return what stays in the tool's message; media that it cannot hold are moved."""
+        if result.structured_content_json and not result.content:
+            return [{"type": "text", "text": result.structured_content_json}]
         kept: list[Part] = []
         for number, block in enumerate(result.content):
             path = f"{field}.content[{number}]"
@@ -103,10 +118,7 @@ class _Messages:
                 moved.append(part)
                 code = chat_pb2.NOTICE_CODE_PARAM_ADJUSTED
                 self._notices.add(code, path, "tool messages hold only text: sent in the user's message after it")
-        content = as_content(kept, array=self._dialect.text_parts)
-        if result.structured_content_json and not result.content:
-            content = result.structured_content_json
-        return self._answering(result, content)
+        return kept
 
     def _answering(self, result: content_pb2.ToolResultBlock, content: Any) -> dict[str, Any]:
         call = self._calls.get(result.call_id)
@@ -122,7 +134,10 @@ class _Messages:
             kind = block.WhichOneof("content")
             if kind == "text" or (kind == "opaque" and not self._reasoning.takes_opaque(block)):
                 texts.append((block, path))
-            elif kind == "refusal":
+                continue
+            if block.HasField("cache_hint"):
+                self._notices.param_dropped(f"{path}.cache_hint", f"a {kind} block takes no cache breakpoint here")
+            if kind == "refusal":
                 spoken["refusal"] = spoken.get("refusal", "") + block.refusal.text
             elif kind == "tool_call":
                 self._add_call(spoken, calls, block, path)

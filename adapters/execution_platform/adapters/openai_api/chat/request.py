@@ -167,6 +167,8 @@ class _Builder:
         wanted = [_MODALITIES[kind] for kind in self._request.output_modalities if kind in _MODALITIES]
         if set(wanted) - {"text"}:
             self._place("output_modalities", wanted)
+        if content_pb2.MODALITY_DOCUMENT in self._request.output_modalities:
+            self._notices.param_dropped("output_modalities", "this format has no documents in answers")
         spoken = "audio" in wanted
         if self._request.HasField("audio_output") or spoken:
             self._add_audio()

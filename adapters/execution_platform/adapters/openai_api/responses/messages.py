@@ -21,6 +21,9 @@ Item = dict[str, Any]
 #: Items that answer a call, by the type of the call.
 _ANSWERS = {call: output for output, call in OUTPUTS.items()}
 
+#: Items that can say that the tool failed, or that the call was not approved.
+_MARK_FAILURES = frozenset({"apply_patch_call_output", "mcp_approval_response", "shell_call_output"})
+
 
 def write_conversation(
     request: chat_pb2.ChatRequest, dialect: Dialect, notices: Notices, *, stateless: bool
@@ -114,7 +117,7 @@ def _answer(
 
     The type of the item is that of the call. Types other than functions and custom tools have a form of their own,
     which the caller gives as ``structured_content_json``: the item's other keys. Elsewhere ``content`` is sent, and
-    the structured form only where there is no content: it says the same. That the tool failed is said by its words.
+    the structured form only where there is no content: it says the same. Notices about either never refuse.
     """
     result = block.tool_result
     kind = result.provider_type if result.provider_type in OUTPUTS else ""
@@ -123,8 +126,13 @@ def _answer(
         asked = call.provider_type or ("custom_tool_call" if call.HasField("arguments_text") else "function_call")
         kind = _ANSWERS.get(asked, "")
     kind = kind or "function_call_output"
+    if result.is_error and kind not in _MARK_FAILURES:
+        # Never refused: the content says what went wrong.
+        _tell_dropped(f"{path}.tool_result.is_error", "this format has no mark for failed tools", parts)
     if kind in ("function_call_output", "custom_tool_call_output"):
         return {"type": kind, "call_id": result.call_id, "output": _output(block, path, parts)}
+    if block.HasField("cache_hint"):
+        parts.notices.param_dropped(f"{path}.cache_hint", f"a {kind} takes no cache breakpoint")
     return _own_form(kind, result, path, parts)
 
 
@@ -133,6 +141,9 @@ def _output(block: content_pb2.ContentBlock, path: str, parts: InputParts) -> An
     content = parts.write(result.content, f"{path}.tool_result.content")
     if not content:
         content = [{"type": "input_text", "text": result.structured_content_json}]
+    elif result.structured_content_json:
+        why = "the provider takes one form of a result; the content is sent"
+        _tell_dropped(f"{path}.tool_result.structured_content_json", why, parts)
     if block.HasField("cache_hint"):
         parts.add_breakpoint(content[-1], block.cache_hint, path)
     if len(content) == 1 and content[0].keys() == {"type", "text"}:
@@ -149,6 +160,8 @@ def _own_form(kind: str, result: content_pb2.ToolResultBlock, path: str, parts: 
     if result.structured_content_json:
         field = f"{path}.tool_result.structured_content_json"
         raw_json(result.structured_content_json, field, must_be_object=True)
+        if result.content:
+            _tell_dropped(f"{path}.tool_result.content", "its structured form is sent", parts)
         return {**item, **fields_if_any(result.structured_content_json.encode())}
     content = parts.write(result.content, f"{path}.tool_result.content")
     text = "".join(part.get("text", "") for part in content)
@@ -165,6 +178,10 @@ def _own_form(kind: str, result: content_pb2.ToolResultBlock, path: str, parts: 
     else:
         item["output"] = text
     return item
+
+
+def _tell_dropped(field: str, why: str, parts: InputParts) -> None:
+    parts.notices.add(chat_pb2.NOTICE_CODE_PARAM_DROPPED, field, why)
 
 
 _SCREENSHOT = frozenset({"image_url", "file_id"})

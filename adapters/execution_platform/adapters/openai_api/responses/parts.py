@@ -44,11 +44,14 @@ class InputParts:
     Args:
         dialect: as spoken to the model.
         notices: where to tell what is left out.
+
+    Attributes:
+        notices: the same.
     """
 
     def __init__(self, dialect: Dialect, notices: Notices) -> None:
         self._dialect = dialect
-        self._notices = notices
+        self.notices = notices
 
     def write(self, blocks: Iterable[content_pb2.ContentBlock], path: str) -> list[Part]:
         """Return the parts of a message or of a tool's answer, without what the format has no place for."""
@@ -70,7 +73,7 @@ class InputParts:
         elif kind == "media":
             part = self._media(block.media, path)
         else:
-            self._notices.block_dropped(path, f"the provider takes no {kind} block here")
+            self.notices.block_dropped(path, f"the provider takes no {kind} block here")
         if part is not None and block.HasField("cache_hint"):
             self.add_breakpoint(part, block.cache_hint, path)
         return part
@@ -78,29 +81,29 @@ class InputParts:
     def add_breakpoint(self, part: Part, hint: content_pb2.CacheHint, path: str) -> None:
         """Ask to cache up to a part, or tell why not. ``path`` is that of the block with the hint."""
         if self._dialect.cache_breakpoints != "openai" or "cache_hint" in self._dialect.unsupported:
-            self._notices.param_dropped(f"{path}.cache_hint", "the model takes no cache breakpoints")
+            self.notices.param_dropped(f"{path}.cache_hint", "the model takes no cache breakpoints")
         elif part["type"] == "input_audio":
-            self._notices.param_dropped(f"{path}.cache_hint", "audio takes no cache breakpoint")
+            self.notices.param_dropped(f"{path}.cache_hint", "audio takes no cache breakpoint")
         else:
             part["prompt_cache_breakpoint"] = {"mode": "explicit"}
             if hint.HasField("ttl"):
-                part["prompt_cache_breakpoint"]["ttl"] = cache_ttl(hint.ttl, f"{path}.cache_hint.ttl", self._notices)
+                part["prompt_cache_breakpoint"]["ttl"] = cache_ttl(hint.ttl, f"{path}.cache_hint.ttl", self.notices)
 
     def _media(self, media: content_pb2.MediaBlock, path: str) -> Part | None:
         if media.HasField("citations"):
-            self._notices.param_dropped(f"{path}.media.citations", "the provider decides by itself what to cite")
+            self.notices.param_dropped(f"{path}.media.citations", "the provider decides by itself what to cite")
         # Whatever else stands at an address may be sent as a file.
         kind = kind_of(media, "document")
         # What is not sent as audio, such as an address, is a file to the provider.
         if kind in self._dialect.without_media and (kind != "audio" or media.WhichOneof("source") == "data"):
-            self._notices.block_dropped(path, f"the model takes no media of kind {kind}")
+            self.notices.block_dropped(path, f"the model takes no media of kind {kind}")
             return None
         if kind == "image":
             return self._image(media)
         if kind == "audio" and media.mime_type:
             return self._audio(media, path)
         if kind == "video" and media.mime_type:
-            self._notices.block_dropped(path, "the provider takes no video")
+            self.notices.block_dropped(path, "the provider takes no video")
             return None
         return self._file(media, path)
 
@@ -117,7 +120,7 @@ class InputParts:
     def _audio(self, media: content_pb2.MediaBlock, path: str) -> Part | None:
         audio_format = _AUDIO_FORMATS.get(media.mime_type.lower().partition(";")[0])
         if media.WhichOneof("source") != "data" or audio_format is None:
-            self._notices.block_dropped(path, "the provider takes audio as bytes of MP3 or WAV only")
+            self.notices.block_dropped(path, "the provider takes audio as bytes of MP3 or WAV only")
             return None
         encoded = base64.b64encode(media.data).decode()
         return {"type": "input_audio", "input_audio": {"data": encoded, "format": audio_format}}
@@ -133,7 +136,7 @@ class InputParts:
             part["filename"] = media.filename or f"document.{_EXTENSIONS.get(media.mime_type, 'bin')}"
             part["file_data"] = _data_url(media)
             if not media.filename:
-                self._notices.param_defaulted(f"{path}.media.filename", f"sent as {part['filename']!r}")
+                self.notices.param_defaulted(f"{path}.media.filename", f"sent as {part['filename']!r}")
         if media.filename and source == "uri":
             part["filename"] = media.filename
         if media.detail:

@@ -256,9 +256,6 @@ def _write_retention(body: _Body, cache: chat_pb2.CachePolicy, dialect: Dialect,
 def _write_rest(body: _Body, request: chat_pb2.ChatRequest, dialect: Dialect, notices: Notices) -> None:
     if request.service_tier and _takes("service_tier", dialect, notices):
         body["service_tier"] = request.service_tier
-    if request.context.end_user_id:
-        place = dialect.places.get("context.end_user_id")
-        if place:
-            body[place] = request.context.end_user_id
-        else:
-            notices.param_dropped("context.end_user_id", "the provider does not ask for it")
+    place = dialect.places.get("context.end_user_id")
+    if request.context.end_user_id and place:  # who does not ask for it is not told, nor is that a loss
+        body[place] = request.context.end_user_id

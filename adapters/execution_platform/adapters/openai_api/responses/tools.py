@@ -53,7 +53,7 @@ def _name(tool: chat_pb2.Tool) -> str:
 def _tool(tool: chat_pb2.Tool, path: str, dialect: Dialect, notices: Notices) -> dict[str, Any] | None:
     match tool.WhichOneof("tool"):
         case "function":
-            return _function(tool.function, f"{path}.function", dialect)
+            return _function(tool.function, f"{path}.function", dialect, notices)
         case "provider":
             provider = tool.provider
             if provider.family not in ("", dialect.family, dialect.provider):
@@ -65,7 +65,7 @@ def _tool(tool: chat_pb2.Tool, path: str, dialect: Dialect, notices: Notices) ->
             return _mcp(tool.mcp_server, f"{path}.mcp_server")
 
 
-def _function(function: chat_pb2.FunctionTool, path: str, dialect: Dialect) -> dict[str, Any]:
+def _function(function: chat_pb2.FunctionTool, path: str, dialect: Dialect, notices: Notices) -> dict[str, Any]:
     parameters: Any = _NO_ARGUMENTS
     if function.parameters_json:
         parameters = raw_json(function.parameters_json, f"{path}.parameters_json", must_be_object=True)
@@ -74,6 +74,8 @@ def _function(function: chat_pb2.FunctionTool, path: str, dialect: Dialect) -> d
         written["description"] = function.description
     if function.HasField("strict") and dialect.strict_tools:
         written["strict"] = function.strict
+    elif function.HasField("strict"):
+        notices.param_dropped(f"{path}.strict", f"{dialect.provider} has no such option")
     return written
 
 
