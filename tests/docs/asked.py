@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 
 from execution_platform.v1 import chat_pb2, content_pb2
 
-__all__ = ["BLOCK_FIELDS", "NOT_SENT", "REQUEST_FIELDS", "SAMPLES", "request_of"]
+__all__ = ["BLOCK_FIELDS", "LOST_BY_NOBODY", "NOT_SENT", "REQUEST_FIELDS", "SAMPLES", "request_of"]
 
 Json = dict[str, Any]
 #: Two requests, of which the second has the field.
@@ -46,6 +46,27 @@ NOT_SENT = {
     *("index", "family", "media.transcript"),
 }
 
+#: Fields that may change neither what a provider is sent nor the notices, and why no caller loses anything.
+LOST_BY_NOBODY = {
+    **dict.fromkeys(
+        ("audio_output.format", "tools.mcp_server.authorization_token", "tools.mcp_server.allowed_tools"),
+        "dropped with what it belongs to, which has the notice",
+    ),
+    "tools.mcp_server.config_json": "dropped with its server, which has the notice",
+    "output_format.text": "what every provider does anyway",
+    "output_format.json_schema.name": "the contract: it only names the format",
+    "context.end_user_id": "the contract: for providers that ask for one, and for no other",
+    "tools.provider.name": "the contract: where the provider's format has one",
+    "provider_metadata_json": "the contract: where the provider's format has a place for it",
+    "thinking.is_summary": "tells the caller about an answer; the text is the same",
+    **dict.fromkeys(("id", "citations"), "tell the caller about an answer; not every format takes them back"),
+    **dict.fromkeys(
+        ("tool_call.provider_type", "tool_call.call_id_minted", "tool_result.provider_type"),
+        "tell the form of a call or result, of which a format may have only one",
+    ),
+    **dict.fromkeys(("tool_result.call_id", "tool_result.name"), "find the call, and are not told where it is known"),
+}
+
 _HI = {"text": {"text": "Hi"}}
 _ASKED: Json = {"role": "ROLE_USER", "content": [_HI]}
 _SCHEMA = json.dumps({"type": "object", "properties": {"city": {"type": "string"}}})
@@ -74,6 +95,10 @@ def _called(call: Json, *, result: Json | None = None, **block: Any) -> Json:
 
 def _result(**members: Any) -> Json:
     return _called(_CALL, result={"callId": "call_1", **members})
+
+
+def _given(**block: Any) -> Json:
+    return _said({"toolResult": {"callId": "call_1", "content": [_HI]}, **block})
 
 
 def _tools(*tools: Json, **rest: Any) -> Json:
@@ -252,6 +277,8 @@ SAMPLES: Mapping[str, list[Sample]] = {
         for ttl in ("", "300s", "77s")
     ]
     + [(_answered(), _answered({**_HI, "cacheHint": {}}))]
+    + [(_called(_CALL), _called(_CALL, cacheHint={}))]
+    + [(_given(), _given(cacheHint={}))]
     + [
         (
             _answered(_own(thinking={"text": "Hm"}, states=_STATE)),

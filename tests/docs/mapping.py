@@ -21,7 +21,7 @@ from typing import Any
 from tests.docs.asked import SAMPLES, request_of
 from tests.docs.askers import Asker
 
-__all__ = ["codes_in", "covering", "disagreements", "rows_of"]
+__all__ = ["codes_in", "covering", "disagreements", "rows_of", "unheard"]
 
 _NOTICE = re.compile(r"\b(?:PARAM|STATE|BLOCK)_[A-Z]+\b")
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\[\])?(?:\.[A-Za-z_]\w*(?:\[\])?)*")
@@ -72,6 +72,17 @@ def disagreements(rows: list[list[str]], askers: list[Asker]) -> Iterator[str]:
         for path in codes_in(row[1]):
             if _PATH.fullmatch(path) and not any(_lies_in(path, place) for place in places):
                 yield f"{row[0]}: nothing is sent in {path}, only in {sorted(places)}"
+
+
+def unheard(askers: list[Asker]) -> Iterator[str]:
+    """Yield the fields that change nothing, whoever is asked: neither what is sent nor the notices."""
+    for field in SAMPLES:
+        places: set[str] = set()
+        notices: set[str] = set()
+        for asker in askers:
+            _observe(field, asker, places, notices)
+        if SAMPLES[field] and not places and not notices:
+            yield field
 
 
 def _observe(field: str, asker: Asker, places: set[str], notices: set[str]) -> None:

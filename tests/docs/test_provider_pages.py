@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 from tests.docs.answers import ANSWERERS
-from tests.docs.asked import BLOCK_FIELDS, NOT_SENT, REQUEST_FIELDS, SAMPLES, request_of
+from tests.docs.asked import BLOCK_FIELDS, LOST_BY_NOBODY, NOT_SENT, REQUEST_FIELDS, SAMPLES, request_of
 from tests.docs.askers import ASKERS
-from tests.docs.mapping import codes_in, covering, disagreements, rows_of
+from tests.docs.mapping import codes_in, covering, disagreements, rows_of, unheard
 from tests.docs.pages import ROOT, blocks_of
 
 from execution_platform.adapters.registry import Registry
@@ -101,6 +101,12 @@ def test_every_field_is_on_the_page(name: str) -> None:
 def test_fields_go_where_the_page_says(name: str) -> None:
     """What the tables say of fields is what requests to all known models show: places in the body, and notices."""
     assert list(disagreements(rows_of(FOLDER / f"{name}.md", "asked with"), ASKERS[name])) == []
+
+
+@pytest.mark.parametrize("name", sorted(ASKERS.keys() - {"scripted"}))
+def test_nothing_is_lost_in_silence(name: str) -> None:
+    """A field that a provider is not told of gives a notice, unless no caller loses anything by it."""
+    assert [field for field in unheard(ASKERS[name]) if field not in LOST_BY_NOBODY] == []
 
 
 @pytest.mark.parametrize("name", ANSWERERS)
