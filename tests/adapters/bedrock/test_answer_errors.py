@@ -145,6 +145,13 @@ WORDS: list[tuple[str, str, type[AdapterError]]] = [
         "Model access is denied due to INVALID_PAYMENT_INSTRUMENT:A valid payment instrument must be provided.",
         BillingError,
     ),
+    (
+        "AccessDeniedException",
+        "Model access is denied: no AWS Marketplace actions. Your AWS Marketplace subscription cannot be completed.",
+        ForbiddenError,
+    ),
+    ("ValidationException", "This model's maximum context length is 202752 tokens.", ContextLengthError),
+    ("ValidationException", "too many total text bytes: 1 > 0", ContextLengthError),
     ("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.", CredentialsError),
     ("AccessDeniedException", "Bearer Token has expired", CredentialsError),
     ("AccessDeniedException", "You don't have access to the model with the specified model ID.", ForbiddenError),

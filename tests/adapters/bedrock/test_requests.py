@@ -64,6 +64,12 @@ def test_without_a_region_nobody_can_be_asked() -> None:
         (NOVA, True, True, "converse"),
         (LLAMA, False, False, "converse-stream"),
         (LLAMA, True, False, "converse"),
+        ("us.meta.llama4-scout-17b-instruct-v1:0", True, False, "converse"),
+        ("mistral.mistral-large-2407-v1:0", True, False, "converse"),
+        ("us.writer.palmyra-x5-v1:0", True, False, "converse"),
+        ("ai21.jamba-1-5-large-v1:0", True, False, "converse-stream"),
+        ("cohere.command-r-plus-v1:0", True, False, "converse-stream"),
+        ("openai.gpt-oss-120b-1:0", True, False, "converse-stream"),
     ],
 )
 def test_a_model_that_streams_no_calls_is_asked_for_a_whole_answer(

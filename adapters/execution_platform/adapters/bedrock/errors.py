@@ -4,7 +4,8 @@ The type of an error decides, wherever it stands; where Bedrock gives one type t
 neither is known the status does.
 
 Sources: the errors of `bedrock-runtime/2023-09-30/service-2.json` and the codes of throttling in `retries/standard.py`
-of botocore 1.44.5; https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html;
+of botocore 1.44.5; https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html ("error
+codes" below);
 https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html; recorded answers.
 """
 
@@ -106,65 +107,67 @@ _BY_TYPE: dict[str, type[AdapterError]] = {
     "requesttimeout": ProviderTimeoutError,
 }
 
-#: Words of which one decides, for types that stand for several things; the first that fits. All in lower case.
+#: Words of which one decides, for types that stand for several things; the first that fits. All in lower case. AWS's
+#: documentation has few of them: the others are from recordings, and from reports of those who got them, by repository.
 _BY_WORDS: tuple[tuple[frozenset[type[AdapterError]], tuple[str, ...], type[AdapterError]], ...] = (
     (
         frozenset({ForbiddenError, InvalidRequestError}),
         (
-            "api key is valid",
-            "invalid api key",
-            "bearer token",
-            "api key has expired",
-            "security token",
-            "signature expired",
+            "api key is valid",  # anomalyco/opencode#47073
+            "invalid api key",  # answered to a key of another form; no other request is told so
+            "bearer token",  # the same: only credentials are called so
+            "security token",  # recorded; vercel/ai#4163
+            "signature expired",  # "Troubleshoot AWS API requests" of the IAM User Guide
         ),
         CredentialsError,
     ),
     (
         frozenset({ForbiddenError, InvalidRequestError, ModelNotFoundError}),
-        ("invalid_payment_instrument", "payment instrument", "marketplace subscription"),
+        # Not "marketplace subscription": it stands behind missing permissions, too (anthropic-on-aws#251).
+        ("invalid_payment_instrument", "payment instrument"),  # "AWS Marketplace Agreement Failed": error codes
         BillingError,
     ),
     (
         frozenset({InvalidRequestError, UnavailableError}),
         (
-            "input is too long",
-            "input tokens exceeded",
-            "prompt is too long",
-            "input tokens exceeds",
-            "exceed context limit",
-            "exceeds the context",
-            "context length",
-            "context window",
-            "exceeds the maximum number of tokens",
-            "maximum number of input tokens",
-            "too many input tokens",
+            "input is too long",  # bedrock-chat#95
+            "input tokens exceeded",  # recorded
+            "input tokens exceeds",  # recorded
+            "prompt is too long",  # strands-agents/harness-sdk#1663
+            "exceed context limit",  # strands-agents/harness-sdk#3969, as the next two
+            "too many total text bytes",
+            "maximum context length",
         ),
         ContextLengthError,
     ),
     (
         frozenset({InvalidRequestError, ModelNotFoundError}),
-        ("unsupported countries", "operation not allowed", "use case details have not been submitted"),
+        (
+            "unsupported countries",  # generative-bi-using-rag#361
+            "operation not allowed",  # the whole of what accounts are told that may not ask at all
+            "use case details have not been submitted",  # FTUFormNotFilled: error codes
+        ),
         ForbiddenError,
     ),
     (
         frozenset({InvalidRequestError}),
         (
-            "model identifier is invalid",
-            "on-demand throughput isn",
-            "resolve the foundation model",
-            "end of its life",
+            "model identifier is invalid",  # recorded
+            "on-demand throughput isn",  # terricain/aioboto3#352
+            "end of its life",  # gsd-build/gsd-2#5425, as the next
             "marked by provider as legacy",
-            "model is not supported in this region",
         ),
         ModelNotFoundError,
     ),
-    (frozenset({ModelNotFoundError}), ("guardrail",), NotFoundError),
+    (frozenset({ModelNotFoundError}), ("guardrail",), NotFoundError),  # recorded
+    # The type is a status's own, without a name: what is missing is the model, or its profile.
     (frozenset({NotFoundError}), ("model", "inference profile", "inference-profile"), ModelNotFoundError),
+    # earendil-works/pi#3739; recorded
     (frozenset({InvalidRequestError}), ("model doesn't support", "model does not support"), UnsupportedOptionError),
 )
 
-_FILTERED = ("content filtering policy", "blocked by content filter")
+#: Anthropic's own words for an answer that it stopped, which Bedrock hands on.
+_FILTERED = ("content filtering policy",)
 
 #: Statuses of the model behind Bedrock that asking again does not change.
 _LASTING = frozenset({400, 401, 403, 404, 413, 422})

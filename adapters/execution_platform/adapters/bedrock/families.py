@@ -1,9 +1,11 @@
 """Which options each family of models at Bedrock takes. Data only.
 
-Sources, read in November 2026: "Supported models and model features" (Converse), "Tool use", "Prompt caching", "Get
-validated JSON results from models" and the model cards of the Amazon Bedrock User Guide; "Extended thinking in Amazon
-Nova 2" of the Amazon Nova User Guide; for what Claude's generations take the pages of the models under
-https://platform.claude.com/docs/en/models/. Where they are silent it is None: the option is passed on.
+Sources, read in November 2026: "Supported models and model features" (Converse) as far as the older models of AI21,
+Amazon, Anthropic, Cohere, Meta (to Llama 3.2) and Mistral (to Large 2); which of the others stream no calls of tools is
+what ``langchain-aws`` has from there (``ChatBedrockConverse._get_streaming_support``), and what users report; "Tool
+use", "Prompt caching", "Get validated JSON results from models" and the model cards of the Amazon Bedrock User Guide;
+"Extended thinking in Amazon Nova 2" of the Amazon Nova User Guide; for what Claude's generations take the pages of the
+models under https://platform.claude.com/docs/en/models/. Where they are silent it is None: the option is passed on.
 """
 
 from __future__ import annotations
@@ -110,6 +112,8 @@ _GUIDE = "https://docs.aws.amazon.com/bedrock/latest/userguide/"
 _FEATURES = f"{_GUIDE}conversation-inference-supported-models-features.html"
 _SCHEMAS = f"{_GUIDE}structured-output.html"
 _CARDS = f"{_GUIDE}model-cards.html"
+_PIXTRAL = f"{_GUIDE}model-parameters-mistral-pixtral-large.html"
+_PALMYRA = f"{_GUIDE}model-parameters-writer-palmyra.html"
 _NOVA_2 = "https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html"
 
 _128K = 128_000
@@ -270,6 +274,7 @@ _TEXT = ModelFacts(
 _WITH_TOOLS = replace(_TEXT, tools=True, parallel=None)
 _LLAMA = replace(_WITH_TOOLS, streams_tools=False)
 _LLAMA_SEES = replace(_LLAMA, images=True)
+_MISTRAL_UNTABLED = replace(_WITH_TOOLS, streams_tools=False, documents=None, forced=None)
 #: Models with open weights that Bedrock serves behind the words of Chat Completions.
 _OPEN = ModelFacts(
     "",
@@ -285,11 +290,12 @@ _OPEN = ModelFacts(
 _OPEN_SEES = replace(_OPEN, images=True)
 
 _OTHERS = (
-    replace(_WITH_TOOLS, stem="ai21.jamba-1-5", streams_tools=False),
+    replace(_WITH_TOOLS, stem="ai21.jamba-1-5"),
     replace(_TEXT, stem="ai21.jamba-instruct", documents=False),
     replace(_WITH_TOOLS, stem="cohere.command-r", maker=Maker.COHERE),
     replace(_TEXT, stem="cohere.command", system=False, maker=Maker.COHERE),
-    replace(_TEXT, stem="deepseek.r1", thinks=Thinks.ALWAYS, signs=None),
+    replace(_TEXT, stem="cohere.command-light", documents=False, system=False, maker=Maker.COHERE),
+    replace(_TEXT, stem="deepseek.r1", thinks=Thinks.ALWAYS, documents=None, signs=None, source=_CARDS),
     replace(_OPEN, stem="deepseek.v3"),
     replace(_OPEN_SEES, stem="google.gemma-3", thinks=Thinks.NEVER),
     replace(_TEXT, stem="meta.llama2"),
@@ -299,15 +305,15 @@ _OTHERS = (
     replace(_TEXT, stem="meta.llama3-2-3b"),
     replace(_LLAMA_SEES, stem="meta.llama3-2-11b"),
     replace(_LLAMA_SEES, stem="meta.llama3-2-90b"),
-    replace(_LLAMA, stem="meta.llama3-3"),
-    replace(_LLAMA_SEES, stem="meta.llama4"),
+    replace(_LLAMA, stem="meta.llama3-3", documents=None, source=_CARDS),
+    replace(_LLAMA_SEES, stem="meta.llama4", documents=None, source=_CARDS),
     replace(_OPEN, stem="minimax.minimax-m2", thinks=Thinks.ALWAYS),
     replace(_TEXT, stem="mistral.mistral-7b", system=False),
     replace(_TEXT, stem="mistral.mixtral-8x7b", system=False),
     replace(_WITH_TOOLS, stem="mistral.mistral-large-2402", streams_tools=False, forced=True),
-    replace(_WITH_TOOLS, stem="mistral.mistral-large-2407", forced=True),
-    replace(_WITH_TOOLS, stem="mistral.mistral-small-2402", streams_tools=False, forced=None),
-    replace(_WITH_TOOLS, stem="mistral.pixtral-large", streams_tools=False, images=True, forced=None),
+    replace(_WITH_TOOLS, stem="mistral.mistral-large-2407", streams_tools=False, forced=True),
+    replace(_MISTRAL_UNTABLED, stem="mistral.mistral-small-2402", source=_CARDS),
+    replace(_MISTRAL_UNTABLED, stem="mistral.pixtral-large", images=True, source=_PIXTRAL),
     replace(_OPEN_SEES, stem="mistral.mistral-large-3", thinks=Thinks.NEVER),
     replace(_OPEN_SEES, stem="mistral.ministral-3", thinks=Thinks.NEVER),
     replace(_OPEN_SEES, stem="mistral.magistral-small", thinks=Thinks.ALWAYS),
@@ -321,7 +327,7 @@ _OTHERS = (
     replace(_OPEN, stem="qwen.qwen3"),
     replace(_OPEN_SEES, stem="qwen.qwen3-vl", thinks=Thinks.NEVER),
     replace(_OPEN, stem="qwen.qwen3-coder", thinks=Thinks.NEVER),
-    replace(_WITH_TOOLS, stem="writer.palmyra-x", schemas=False),
+    replace(_WITH_TOOLS, stem="writer.palmyra-x", streams_tools=False, documents=None, schemas=None, source=_PALMYRA),
     replace(_OPEN, stem="zai.glm", images=None, caches=None),
 )
 
