@@ -398,3 +398,16 @@ def test_a_session_is_named_in_each_block() -> None:
     assert [(state.kind, state.data.decode()) for state in block.states] == [
         ("session", f"{SESSION}/00000007-0000-4000-8000-000000000000")
     ]
+
+
+def test_an_mcp_server_that_does_not_answer_is_told() -> None:
+    """A run that goes on without a server's tools says so, of a server that may still come it does not."""
+    states = {"up": "connected", "coming": "pending", "down": "failed", "locked": "needs-auth"}
+    servers = [{"name": name, "status": status} for name, status in states.items()]
+    init = message("system", subtype="init", model="claude-sonnet-5", mcp_servers=servers)
+    answer = answer_of(lines(init, assistant(text("Hi.")), result()))
+    warned = [notice.message for notice in answer.notices if notice.code == chat_pb2.NOTICE_CODE_PROVIDER_WARNING]
+    assert [(said.split(": ")[0].split()[-1], said.split(": ")[1]) for said in warned] == [
+        ("down", "failed"),
+        ("locked", "needs-auth"),
+    ]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
-from execution_platform.adapters.fields import Fields, clean_text, fields_if_any, int_of, object_json, rest_of
+from execution_platform.adapters.fields import (
+    Fields,
+    clean_text,
+    elements_if_any,
+    fields_if_any,
+    int_of,
+    object_json,
+    rest_of,
+)
 from execution_platform.v1 import chat_pb2
 
 __all__ = ["RunRecord"]
@@ -24,6 +32,9 @@ _PASSING = frozenset(
         "thinking_tokens",
     }
 )
+
+#: States of an MCP server whose tools are there, or may come.
+_CONNECTED = frozenset({"connected", "pending"})
 
 #: Members of every message that say nothing of the run.
 _ENVELOPE = frozenset({"type", "session_id", "uuid", "user_message_uuid", "user_message_uuids"})
@@ -52,6 +63,8 @@ class RunRecord:
             return
         if kind == "init" and not self._init:
             self._init = rest_of(message, _ENVELOPE | {"subtype"})
+            for words in _servers_missing(message):
+                self._warn(words)
         elif kind == "api_retry":
             self._warn(_retry_words(message))
             self.keep(line)
@@ -122,6 +135,16 @@ def _retry_words(message: Fields) -> str:
     why = clean_text(message.get("error")) or "a failure"
     status = int_of(message.get("error_status"))
     return f"the CLI asks its model again ({attempt} of {most}) after {why}{f' ({status})' if status else ''}"
+
+
+def _servers_missing(init: Fields) -> Iterator[str]:
+    """Yield what is to be said of MCP servers whose tools the run does without."""
+    for element in elements_if_any(init.get("mcp_servers")):
+        server = fields_if_any(element)
+        status = clean_text(server.get("status"))
+        if status not in _CONNECTED:
+            name = clean_text(server.get("name"))
+            yield f"the run has no tools of the MCP server {name}: {status or 'its state is not known'}"
 
 
 def _with_parent(parent: str, told: Fields) -> msgspec.Raw:
