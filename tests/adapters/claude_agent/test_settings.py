@@ -66,9 +66,20 @@ def test_settings_are_read(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     folders = f"{tmp_path / 'link'}:{tmp_path}"
-    settings = settings_of(config(workspaces=folders, read_only=str(tmp_path), most_runs="7", config_dir=str(tmp_path)))
+    kept = tmp_path / "kept"
+    read_only = str(tmp_path / "link")
+    settings = settings_of(config(workspaces=folders, read_only=read_only, most_runs="7", config_dir=str(kept)))
     assert settings.workspaces == (tmp_path / "real", tmp_path)
-    assert (settings.read_only, settings.most_runs, settings.config_dir) == ((tmp_path,), 7, tmp_path)
+    assert (settings.read_only, settings.most_runs, settings.config_dir) == ((tmp_path / "real",), 7, kept)
+
+
+def test_no_run_may_read_the_sessions_of_all(tmp_path: Path) -> None:
+    """A folder that runs may read neither holds the agent's own folder nor lies in it."""
+    own = tmp_path / "own"
+    (own / "login").mkdir(parents=True)
+    for shown in ("/", str(tmp_path), str(own), str(own / "login")):
+        with pytest.raises(NotConfiguredError, match="EP_CLAUDE_AGENT_READ_ONLY"):
+            settings_of(config(read_only=shown, config_dir=str(own)))
 
 
 def test_who_does_not_use_it_does_not_load_it() -> None:

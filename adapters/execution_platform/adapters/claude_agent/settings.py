@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from execution_platform.adapters.capabilities import named
 from execution_platform.adapters.claude_agent.sandbox import find_programs
-from execution_platform.adapters.claude_agent.workspace import resolved_roots
+from execution_platform.adapters.claude_agent.workspace import overlap, resolved_roots
 from execution_platform.adapters.errors import NotConfiguredError
 from execution_platform.adapters.price_listings import ANTHROPIC
 from execution_platform.adapters.spi import CapabilityRow, KnownModel, ProviderConfig, ProviderOption
@@ -85,8 +85,12 @@ OPTIONS: Sequence[ProviderOption] = (
         "named, and each run works in an empty folder that goes with it.",
     ),
     ProviderOption("read_only", "Further folders, separated by colons, that every run may read."),
-    ProviderOption("most_runs", "Runs at the same time, 1 to 256; each takes about 250 MB.", "4"),
-    ProviderOption("most_waiting", "Runs that wait for their turn, 0 to 100000; further ones are refused.", "64"),
+    ProviderOption(
+        "most_runs", "Runs at the same time of each worker process, 1 to 256; each takes about 250 MB.", "4"
+    ),
+    ProviderOption(
+        "most_waiting", "Runs of each worker that wait for their turn, 0 to 100000; further ones are refused.", "64"
+    ),
     ProviderOption("max_turns", "Most turns of a run whose request names no number; 0: no limit.", "0"),
 )
 
@@ -130,13 +134,16 @@ def settings_of(config: ProviderConfig) -> AgentSettings:
     Raises:
         NotConfiguredError: a setting is not valid.
     """
+    config_dir, read_only = _config_dir(config), _roots(config, "read_only")
+    if any(overlap(folder, config_dir.resolve()) for folder in read_only):
+        raise NotConfiguredError("EP_CLAUDE_AGENT_READ_ONLY would show every run all sessions, and a login")
     most_runs, most_waiting, max_turns = (_number(config, name) for name in ("most_runs", "most_waiting", "max_turns"))
     return AgentSettings(
         config.api_key,
         config.base_url,
-        _config_dir(config),
+        config_dir,
         _roots(config, "workspaces"),
-        _roots(config, "read_only"),
+        read_only,
         most_runs,
         most_waiting,
         max_turns,

@@ -16,7 +16,7 @@ from pathlib import Path
 from execution_platform.adapters.claude_agent.sandbox import RECORDS
 from execution_platform.adapters.errors import InvalidRequestError, NotConfiguredError
 
-__all__ = ["Folders", "new_session", "resolved_roots"]
+__all__ = ["Folders", "new_session", "overlap", "resolved_roots"]
 
 _DAY_SECONDS = 86_400
 
@@ -40,6 +40,11 @@ def resolved_roots(listed: str) -> tuple[Path, ...]:
             raise NotConfiguredError(f"{name} is no absolute path of a folder")
         roots.append(path.resolve())
     return tuple(roots)
+
+
+def overlap(one: Path, other: Path) -> bool:
+    """Return whether one of two resolved folders is the other, or lies in it."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def new_session(earlier: str = "") -> str:
@@ -95,7 +100,7 @@ class Folders:
             )
         if not resolved.is_dir():
             raise InvalidRequestError("the workspace is not a folder", field=field)
-        if resolved.is_relative_to(self._config_dir) or self._config_dir.is_relative_to(resolved):
+        if overlap(resolved, self._config_dir):
             raise InvalidRequestError("the workspace holds the agent's logins and sessions", field=field)
         return resolved
 
