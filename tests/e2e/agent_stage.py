@@ -186,6 +186,15 @@ def refused_key(stage: Stage) -> dict[str, Any]:
     return told(stage.caller.stream(request("@error 401"))) | left(stage)
 
 
+def refused_schema(stage: Stage) -> dict[str, Any]:
+    wrong = request("@text x")
+    wrong.output_format.json_schema.schema_json = '{"type": 5}'
+    answers = [stage.caller.stream(wrong) for _ in range(5)]
+    after = stage.caller.stream(request("@text x"))
+    refused = [[answer.code.name, answer.reason] for answer in answers]
+    return {"refused": refused, "message": answers[0].message, "next": after.code.name}
+
+
 def many(stage: Stage) -> dict[str, Any]:
     most, done = 0, threading.Event()
 
@@ -270,6 +279,7 @@ CASES: tuple[Callable[[Stage], dict[str, Any]], ...] = (
     deadline,
     crash,
     refused_key,
+    refused_schema,
     the_cage_refuses,
     wrong_workspace,
     many,

@@ -111,6 +111,14 @@ def test_a_refused_key_is_told(facts: Facts) -> None:
     assert "sk-made-up" not in json.dumps(told)
 
 
+def test_what_a_caller_does_wrong_stays_the_caller_s(facts: Facts) -> None:
+    """Schemas that the CLI refuses are the caller's fault, told with the field, and the next chat is answered."""
+    told = of(facts, "refused_schema")
+    assert told["refused"] == [["INVALID_ARGUMENT", "INVALID_REQUEST"]] * 5
+    assert "output_format.json_schema.schema_json" in told["message"]
+    assert told["next"] == "OK"
+
+
 def test_of_many_runs_four_have_processes(facts: Facts) -> None:
     """Twenty runs at once with a limit of four: never more than four programs, each run gets its own answer."""
     told = of(facts, "many")
@@ -121,7 +129,7 @@ def test_of_many_runs_four_have_processes(facts: Facts) -> None:
 
 
 def test_the_cage_refuses_all_but_the_workspace(facts: Facts) -> None:
-    """A command of the agent's reads no secret of the machine, no project, no other session, no memory of the program's.
+    """A command of the agent's reads no secret of the machine, no project, no other session, no memory of the program.
 
     Nor does the key stand in an environment or in the configuration.
     """

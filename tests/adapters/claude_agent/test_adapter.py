@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,19 +81,22 @@ async def test_it_conforms(api: MessagesApi, tmp_path: Path) -> None:
 
 
 async def test_a_conversation_goes_on_and_can_branch(api: MessagesApi, tmp_path: Path) -> None:
-    """The second turn sees the first; gone on with twice, the first turn is what it was; start-up time is told."""
+    """The second turn sees the first; gone on with twice at once, it is what it was; start-up time is told."""
     adapter = made(api, tmp_path)
     seconds: list[float] = []
     first = await answer(adapter, asked(said("@text The first.")), on_startup=seconds.append)
     assert len(seconds) == 1
     assert seconds[0] > 0
-    for words in ("second", "another second"):
+
+    async def go_on(words: str) -> None:
         request = asked(said("@text The first."), of_answer(first), said(f"@text {words}: {{asked}}"))
         second = await answer(adapter, request)
         assert second.text() == f"{words}: @text The first. | @text {words}: {{asked}}"
         assert not second.notices
         assert second.finished is not None
         assert [line.amount.nanos for line in second.finished.cost.lines] == [119_600]
+
+    await asyncio.gather(go_on("second"), go_on("another second"))
     await adapter.aclose()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -11,6 +12,7 @@ from claude_agent_sdk import ClaudeAgentOptions
 
 from execution_platform.adapters.claude_agent.command import command_of
 from execution_platform.adapters.claude_agent.environment import agent_environment
+from execution_platform.adapters.errors import InvalidRequestError
 
 
 def test_the_command_line_is_the_sdk_s() -> None:
@@ -73,9 +75,28 @@ def test_without_system_prompt_and_servers_there_are_no_files() -> None:
     assert command.arguments[command.arguments.index("--system-prompt") + 1] == ""
 
 
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"output_format": {"type": "json_schema", "schema": {"description": "ä" * 30_000}}}, "output_format"),
+        ({"allowed_tools": ["Bash(" + "x" * 200_000 + ")"]}, "tools"),
+        ({"disallowed_tools": ["Bash(" + "x" * 200_000 + ")"]}, ""),
+    ],
+)
+def test_what_is_too_long_for_an_argument_is_refused(options: dict[str, Any], field: str) -> None:
+    """The kernel's limit counts bytes, and the request is what has to be shorter."""
+    with pytest.raises(InvalidRequestError, match="too long") as refused:
+        command_of(ClaudeAgentOptions(**options))
+    assert refused.value.field.startswith(field)
+
+
 def test_the_environment_keeps_the_program_to_its_model() -> None:
-    """The four variables that stop other traffic are set, and retries are few."""
+    """The four variables that stop other traffic are set, and retries are few; nothing is there but what is meant."""
     environment = agent_environment()
+    of_users = {"PATH", "HOME", "USER", "SHELL", "LANG", "TMPDIR"}
+    of_the_program = {"CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_ENTRYPOINT", "BUN_OPTIONS"}
+    quiet = {"DISABLE_TELEMETRY", "DISABLE_ERROR_REPORTING", "DISABLE_AUTOUPDATER"}
+    assert set(environment) == {*of_users, *of_the_program, *quiet, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"}
     for name in ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_TELEMETRY", "DISABLE_ERROR_REPORTING"):
         assert environment[name] == "1"
     assert environment["DISABLE_AUTOUPDATER"] == "1"

@@ -276,6 +276,7 @@ result
     ("body", "kind", "words", "unanswered"),
     [
         ("exit 3", UnavailableError, "exit code 3", False),
+        ("echo 'Error: it is Monday' >&2; exit 1", UnavailableError, "Monday", False),
         ("echo it cannot be >&2; exit 1", UnavailableError, "it cannot be", False),
         ("kill -9 $$", UnavailableError, "signal 9", False),
         ("begin; exit 0", UnavailableError, "exit code 0", False),
@@ -301,7 +302,25 @@ async def test_a_crash_is_told(
     assert type(raised.value) is kind
     assert words in raised.value.message
     assert raised.value.unanswered is unanswered
+    assert raised.value.asked is unanswered
     assert processes(mark) == []
+
+
+@pytest.mark.parametrize(
+    ("complaint", "field"),
+    [
+        ("Error: --json-schema is not valid", "output_format.json_schema.schema_json"),
+        ("error: option '--effort <level>' argument 'x' is invalid", ""),
+    ],
+)
+async def test_an_option_that_the_program_refuses_is_the_request_s_fault(
+    runs_of: Callable[..., Runs], tmp_path: Path, mark: str, complaint: str, field: str
+) -> None:
+    """Nothing is tried again, and nothing is held against the provider."""
+    with pytest.raises(InvalidRequestError, match="--") as raised:
+        await answer(runs_of(f'echo "{complaint}" >&2; exit 1'), cage(tmp_path, mark))
+    assert raised.value.field == field
+    assert not raised.value.retryable
 
 
 async def test_lines_before_a_crash_are_told_before_it(runs_of: Callable[..., Runs], tmp_path: Path, mark: str) -> None:
@@ -415,8 +434,9 @@ async def test_a_full_line_refuses_and_a_cancelled_waiter_leaves_it(
         waiter = asyncio.create_task(answer(runs, where))
         await asyncio.sleep(0)
         assert runs.waiting == 1
-        with pytest.raises(OverloadedError):
+        with pytest.raises(OverloadedError) as full:
             await answer(runs, where)
+        assert full.value.asked is False  # a line of ours says nothing of the provider
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
@@ -496,3 +516,33 @@ def test_a_killed_server_leaves_no_process(tmp_path: Path, mark: str) -> None:
         assert len(processes(mark)) > 3
         os.kill(server.pid, signal.SIGKILL)
     eventually(lambda: processes(mark) == [], "the end of the processes")
+
+
+_INIT = """
+import asyncio, ctypes, os, sys
+from pathlib import Path
+from execution_platform.adapters.claude_agent.runs import Runs
+from execution_platform.adapters.claude_agent.sandbox import Programs
+from tests.adapters.claude_agent.cages import cage
+from tests.adapters.claude_agent.capture_samples import asked
+PR_SET_CHILD_SUBREAPER = 36
+async def main(folder, mark, bwrap):
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    runs = Runs(1, 1, programs=lambda: Programs(Path(bwrap), Path(folder, "cli")))
+    for _ in range(3):
+        async with runs.begin(asked("go"), cage(Path(folder), mark)) as running:
+            async for _ in running.output():
+                pass
+    await runs.aclose()
+    print([Path("/proc", child, "stat").read_text().split()[1:3] for child in
+           Path("/proc/self/task", str(os.getpid()), "children").read_text().split()])
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_server_that_is_init_has_no_zombies(tmp_path: Path, mark: str) -> None:
+    """Where the server adopts orphans, as the first process of a container does, none of its runs stays as a zombie."""
+    programs = program(tmp_path, "begin; result")
+    command = [sys.executable, "-c", _INIT, str(tmp_path), mark, str(programs.bwrap)]
+    done = subprocess.run(command, cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr

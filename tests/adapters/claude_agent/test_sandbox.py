@@ -56,6 +56,7 @@ async def test_a_cage_shows_its_workspace_and_little_else(tmp_path: Path) -> Non
             "user": "id -u; id -un",
             "capabilities": "grep -E 'Cap(Eff|Prm|Bnd)' /proc/self/status | cut -f2 | sort -u",
             "new_privileges": "grep NoNewPrivs /proc/self/status | cut -f2",
+            "command_lines": "cat /proc/[0-9]*/cmdline | tr '\\0' ' '",
             "processes": "ls -d /proc/[0-9]* | wc -l",
             "workspace": "echo made >/workspace/made && cat /workspace/made",
             "config": "echo made >/config/made && cat /config/made",
@@ -84,6 +85,8 @@ async def test_a_cage_shows_its_workspace_and_little_else(tmp_path: Path) -> Non
     assert told["capabilities"].split() == ["0000000000000000"]
     assert told["new_privileges"] == "1"
     assert int(told["processes"]) < 8
+    assert "/opt/claude" in told["command_lines"]
+    assert str(tmp_path) not in told["command_lines"]
     assert told["workspace"] == told["config"] == told["memory"] == "made"
     assert told["home"] == "agent"
     for name in ("usr", "slash", "etc", "program", "extra_write"):

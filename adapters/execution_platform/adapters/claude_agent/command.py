@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from claude_agent_sdk import ClaudeAgentOptions
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+from execution_platform.adapters.claude_agent.errors import OPTION_FIELDS
+from execution_platform.adapters.errors import InvalidRequestError
 
 __all__ = ["PROGRAM", "Command", "command_of"]
 
@@ -15,6 +20,9 @@ __all__ = ["PROGRAM", "Command", "command_of"]
 PROGRAM = "/opt/claude"
 
 _FILES = "/run/agent"
+
+#: The kernel's limit, with the zero behind it: MAX_ARG_STRLEN of execve(2).
+_LONGEST_ARGUMENT = 128 * 1024 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +39,28 @@ class Command:
 
 
 def command_of(options: ClaudeAgentOptions) -> Command:
-    """Return the command line of a run as the SDK makes it, for the program in the cage."""
+    """Return the command line of a run as the SDK makes it, for the program in the cage.
+
+    Raises:
+        InvalidRequestError: an option is too long for one.
+    """
     files: dict[str, bytes] = {}
     given = dataclasses.replace(options, cli_path=PROGRAM, cwd=None, extra_args=dict(options.extra_args))
     _move_servers(given, files)
     _move_system_prompt(given, files)
     # The SDK offers no other way to its command line; its version is pinned, and a test holds what comes out.
     command = SubprocessCLITransport("", given)._build_command()  # noqa: SLF001
+    _check_lengths(command)
     return Command(tuple(command), files)
+
+
+def _check_lengths(command: Sequence[str]) -> None:
+    for option, argument in pairwise(command):
+        if len(argument.encode()) > _LONGEST_ARGUMENT:
+            raise InvalidRequestError(
+                f"too long for the agent's {option}: {_LONGEST_ARGUMENT} bytes at most",
+                field=OPTION_FIELDS.get(option, ""),
+            )
 
 
 def _move_servers(options: ClaudeAgentOptions, files: dict[str, bytes]) -> None:

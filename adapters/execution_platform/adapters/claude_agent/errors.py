@@ -8,6 +8,7 @@ failures that its CLI 2.1.330 makes of the statuses in https://platform.claude.c
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from execution_platform.adapters.errors import (
     AdapterError,
@@ -27,7 +28,7 @@ from execution_platform.adapters.errors import (
 )
 from execution_platform.adapters.fields import Fields, clean_text, elements_if_any, int_of
 
-__all__ = ["blocked_by_filter", "error_from_result", "words_of"]
+__all__ = ["OPTION_FIELDS", "blocked_by_filter", "error_from_refusal", "error_from_result", "words_of"]
 
 #: By the API's type of the error, which is the most exact.
 _BY_TYPE: dict[str, type[AdapterError]] = {
@@ -58,6 +59,15 @@ _NO_SESSION = ("no conversation found", "no message found with message.uuid")
 _FILTERED = ("content filtering policy",)
 _MOST_WORDS = 900
 
+#: How the CLI complains of an option.
+_REFUSED = re.compile(r"^[Ee]rror: (?:option ')?(--[a-z-]+).*", re.MULTILINE)
+OPTION_FIELDS: Mapping[str, str] = {
+    "--allowedTools": "tools",
+    "--json-schema": "output_format.json_schema.schema_json",
+    "--model": "model",
+}
+"""Fields of a request that options of the CLI come from."""
+
 #: Keys and tokens, should the CLI ever repeat one.
 _SECRET = re.compile(r"sk-ant-[\w-]+|(?i:bearer)\s+\S+")
 
@@ -81,6 +91,19 @@ def error_from_result(result: Fields, failure: Fields) -> AdapterError:
         provider_code=code,
         provider_request_id=clean_text(failure.get("request_id")),
     )
+
+
+def error_from_refusal(said: str) -> InvalidRequestError | None:
+    """Return what it means that the CLI ended over one of its options, before it did anything; None: it did not.
+
+    Args:
+        said: what it complained of.
+    """
+    refused = _REFUSED.search(said)
+    if refused is None:
+        return None
+    field = OPTION_FIELDS.get(refused[1], "")
+    return InvalidRequestError(f"{field or refused[1]} is refused by Claude Code: {refused[0]}", field=field)
 
 
 def words_of(result: Fields) -> str:

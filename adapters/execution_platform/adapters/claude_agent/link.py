@@ -140,6 +140,8 @@ class Link(Transport):
 
         A run that has told its result has not failed.
         """
+        if type(error) is UnavailableError and not self.asked:
+            error.asked = False  # the program's failure says nothing of its model
         if type(error) is UnavailableError and self.answering:
             error = StreamBrokenError(error.message, retryable=error.told)
         error.unanswered = self.asked

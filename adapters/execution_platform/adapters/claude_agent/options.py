@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -150,7 +150,7 @@ class _Adaptive(msgspec.Struct, tag_field="type", tag="adaptive", forbid_unknown
 
 
 class _Enabled(msgspec.Struct, tag_field="type", tag="enabled", forbid_unknown_fields=True):
-    budget_tokens: int
+    budget_tokens: Annotated[int, msgspec.Meta(ge=1, le=_MOST_TOKENS)]
     display: str = "summarized"
 
 
@@ -191,9 +191,9 @@ class _Agent(msgspec.Struct, forbid_unknown_fields=True):
     tools: list[str] | None = None
     disallowedTools: list[str] | None = None  # noqa: N815 - the SDK's name
     model: str | None = None
-    maxTurns: int | None = None  # noqa: N815 - the SDK's name
+    maxTurns: Annotated[int, msgspec.Meta(ge=1, le=_MOST_TURNS)] | None = None  # noqa: N815 - the SDK's name
     background: bool | None = None
-    effort: str | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
 
 
 def _agents(value: Any) -> str:

@@ -125,6 +125,12 @@ class Watched:
         """Wait for its end, at most so long."""
         return await happens(self._ended, seconds)
 
+    def reap(self) -> None:
+        """Clear away a process that has ended and whose parent has: it is this process's child where that is init."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG)
+
     def close(self) -> None:
         """Watch no longer."""
         if self._descriptor >= 0:

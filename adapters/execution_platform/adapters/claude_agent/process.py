@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 from execution_platform.adapters.claude_agent.command import PROGRAM, Command
 from execution_platform.adapters.claude_agent.environment import CREDENTIALS
+from execution_platform.adapters.claude_agent.errors import error_from_refusal
 from execution_platform.adapters.claude_agent.guard import guard_files
 from execution_platform.adapters.claude_agent.pipes import Descriptors, Input, Tail, Watched, happens
 from execution_platform.adapters.claude_agent.sandbox import (
@@ -24,7 +26,12 @@ from execution_platform.adapters.claude_agent.sandbox import (
     cage_arguments,
     open_workspace,
 )
-from execution_platform.adapters.errors import AdapterError, NotConfiguredError, UnavailableError
+from execution_platform.adapters.errors import (
+    AdapterError,
+    InvalidRequestError,
+    NotConfiguredError,
+    UnavailableError,
+)
 
 __all__ = ["Process", "uninterrupted"]
 
@@ -92,7 +99,7 @@ class Process:
         """Start the command in the cage.
 
         Raises:
-            InvalidRequestError: the workspace is not what it was when it was checked.
+            InvalidRequestError: the workspace is not what it was when it was checked, or the options are too long.
             NotConfiguredError: bubblewrap is missing or cannot be run.
             UnavailableError: the program is missing or may not be executed.
         """
@@ -107,9 +114,11 @@ class Process:
             arguments = cage_arguments(
                 cage, programs, workspace=workspace, data=data, status=status.theirs, program=PROGRAM
             )
+            # What the folders of this machine are called is nothing that a run, which reads command lines, shall know.
+            told = theirs.content(b"".join(os.fsencode(argument) + b"\0" for argument in arguments))
             try:
                 popen = subprocess.Popen(  # noqa: ASYNC220, S603 - it returns once bubblewrap runs, some milliseconds
-                    [*arguments, *command.arguments],
+                    [str(programs.bwrap), "--args", str(told), "--", *command.arguments],
                     stdin=stdin.theirs,
                     stdout=stdout.theirs,
                     stderr=stderr.theirs,
@@ -119,6 +128,8 @@ class Process:
                     start_new_session=True,
                 )
             except OSError as error:
+                if error.errno == errno.E2BIG:
+                    raise InvalidRequestError("the run's options are too long for a command line") from error
                 raise NotConfiguredError(f"bubblewrap cannot be run: {error.strerror}") from error
             process = cls(popen, _secrets(cage.environment))
             try:
@@ -195,6 +206,9 @@ class Process:
             return NotConfiguredError(f"the cage of a run cannot be built here{told}{_REMEDY}")
         if code is None:
             return UnavailableError(f"Claude Code has stopped answering{told}")
+        refusal = error_from_refusal(words)
+        if refusal is not None:
+            return refusal
         how = f"was ended by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
         return UnavailableError(f"Claude Code {how} without a result{told}")
 
@@ -206,6 +220,7 @@ class Process:
         finally:
             self._popen.poll()
             self._outer.close()
+            self._status.cage.reap()
             self._status.cage.close()
 
     def _terminate(self) -> bool:

@@ -141,7 +141,9 @@ class Runs:
         if self._stopped():
             raise _stopping()
         if self._places.locked() and self.waiting >= self._most_waiting:
-            raise OverloadedError(f"{self.waiting} runs wait for their turn already; EP_CLAUDE_AGENT_MOST_WAITING")
+            full = OverloadedError(f"{self.waiting} runs wait for their turn already; EP_CLAUDE_AGENT_MOST_WAITING")
+            full.asked = False
+            raise full
         self.waiting += 1
         try:
             async with asyncio.timeout_at(deadline):

@@ -171,7 +171,7 @@ def open_workspace(workspace: Path) -> int:
 def cage_arguments(
     cage: Cage, programs: Programs, *, workspace: int | None, data: Mapping[str, int], status: int, program: str
 ) -> list[str]:
-    """Return bubblewrap's own command line, up to the command.
+    """Return bubblewrap's own arguments.
 
     Args:
         cage: what the run sees.
@@ -182,7 +182,6 @@ def cage_arguments(
         program: where the cage has the program.
     """
     return [
-        str(programs.bwrap),
         *("--unshare-user", "--unshare-all", "--share-net", "--uid", str(_USER), "--gid", str(_USER)),
         *("--disable-userns", "--hostname", "agent", "--cap-drop", "ALL"),
         *("--die-with-parent", "--new-session", "--json-status-fd", str(status)),
@@ -193,7 +192,7 @@ def cage_arguments(
         *("--ro-bind", str(programs.cli), program, *_config(cage)),
         *(_memory(WORKSPACE) if workspace is None else ("--bind-fd", str(workspace), WORKSPACE)),
         *(part for path, descriptor in data.items() for part in ("--ro-bind-data", str(descriptor), path)),
-        *("--remount-ro", "/", "--chdir", WORKSPACE, "--"),
+        *("--remount-ro", "/", "--chdir", WORKSPACE),
     ]
 
 
