@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.adapters.bedrock.givers import Sts
+from tests.adapters.bedrock.serving import KEYS
+from tests.adapters.upstream import upstream
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +24,14 @@ def aws_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return home
+
+
+@pytest.fixture
+async def sts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sts]:
+    """An STS of this test's own, and a key in the environment that may ask it."""
+    giver = Sts()
+    async with upstream(giver) as served:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", served.url)
+        for name, value in KEYS.items():
+            monkeypatch.setenv(name, value)
+        yield giver

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+from tests.adapters.bedrock.serving import REGION
 from tests.adapters.upstream import Received, Reply
 
+from execution_platform.adapters.bedrock.credentials import CredentialSource
+from execution_platform.adapters.spi import ProviderConfig
+
 ROLE = "arn:aws:iam::123456789012:role/made-up"
+
+
+def config(**options: str) -> ProviderConfig:
+    return ProviderConfig("bedrock", options={"region": REGION, **options})
+
+
+@contextlib.asynccontextmanager
+async def source(*, between: float = 3600, **options: str) -> AsyncIterator[CredentialSource]:
+    made = CredentialSource(config(**options), REGION, between)
+    try:
+        yield made
+    finally:
+        await made.aclose()
 
 
 def after(seconds: int) -> str:

@@ -41,7 +41,8 @@ def error_of_chain(error: Exception, profile: str) -> AdapterError:
     if isinstance(error, _UNREACHABLE):
         return UnavailableError(f"whoever gives the AWS credentials cannot be reached ({name})")
     if isinstance(error, botocore.exceptions.CredentialRetrievalError | botocore.exceptions.MetadataRetrievalError):
-        return CredentialsError(f"no AWS credentials were given ({name}): check the profile's process or the role")
+        whose = f"of EP_BEDROCK_PROFILE={profile}" if profile else "of the profile"
+        return CredentialsError(f"no AWS credentials were given ({name}): check the process {whose}, or the role")
     return NotConfiguredError(f"the AWS configuration does not lead to credentials ({name}): check its files")
 
 
