@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from execution_platform.server.limits.limiter import Reservation
 from execution_platform.server.routing.prompt_size import prompt_tokens
@@ -43,6 +43,20 @@ class PriceList(Protocol):
         ...
 
 
+class _Usual(NamedTuple):
+    """Moving averages of a model's answers: their own tokens, and what they came to, prompts and all."""
+
+    output: float
+    whole: Reservation
+
+    def with_one_more(self, newest: _Usual) -> _Usual:
+        """Return the averages with another answer."""
+        tokens = self.whole.tokens + (newest.whole.tokens - self.whole.tokens) * _WEIGHT
+        nanos = self.whole.cost_nanos + (newest.whole.cost_nanos - self.whole.cost_nanos) * _WEIGHT
+        output = self.output + (newest.output - self.output) * _WEIGHT
+        return _Usual(output, Reservation(round(tokens), round(nanos)))
+
+
 class Estimates:
     """Estimates chats, and learns from their answers how long those of each model are.
 
@@ -52,8 +66,7 @@ class Estimates:
 
     def __init__(self, prices: PriceList) -> None:
         self._prices = prices
-        self._usual: dict[tuple[str, str], float] = {}
-        self._usual_whole: dict[tuple[str, str], Reservation] = {}
+        self._usual: dict[tuple[str, str], _Usual] = {}
 
     def expected(self, provider: str, model: str, request: chat_pb2.ChatRequest) -> Reservation:
         """Return what a chat may use: its prompt, and an answer as long as it may be or as the model's usually are."""
@@ -114,28 +127,22 @@ class Estimates:
 
     def usual_whole(self, provider: str, model: str) -> Reservation:
         """Return what an answer usually comes to, its prompts and all; nothing where none is remembered."""
-        return self._usual_whole.get((provider, model), Reservation(0, 0))
+        known = self._usual.get((provider, model))
+        return Reservation(0, 0) if known is None else known.whole
 
     def learn(self, provider: str, model: str, usage: usage_pb2.Usage, cost: usage_pb2.Cost | None = None) -> None:
         """Remember how long an answer was, and what it came to."""
         tokens = sum(item.quantity for item in usage.items if item.kind in _ANSWERED)
         if not tokens:
             return
-        who = (provider, model)
-        known = self._usual.pop(who, float(tokens))
-        self._usual[who] = known + (tokens - known) * _WEIGHT
-        whole = self.told(provider, model, usage, cost)
-        before = self._usual_whole.pop(who, whole)
-        self._usual_whole[who] = Reservation(
-            round(before.tokens + (whole.tokens - before.tokens) * _WEIGHT),
-            round(before.cost_nanos + (whole.cost_nanos - before.cost_nanos) * _WEIGHT),
-        )
+        who, newest = (provider, model), _Usual(float(tokens), self.told(provider, model, usage, cost))
+        self._usual[who] = self._usual.pop(who, newest).with_one_more(newest)
         if len(self._usual) > _REMEMBERED:
-            oldest = next(iter(self._usual))
-            del self._usual[oldest], self._usual_whole[oldest]
+            del self._usual[next(iter(self._usual))]
 
     def _output(self, provider: str, model: str) -> int:
-        return round(self._usual.get((provider, model), _USUAL_OUTPUT))
+        known = self._usual.get((provider, model))
+        return _USUAL_OUTPUT if known is None else round(known.output)
 
     def _reservation(self, provider: str, model: str, request: chat_pb2.ChatRequest, output: int) -> Reservation:
         prompt = prompt_tokens(request)
