@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
@@ -285,6 +285,10 @@ def _nothing_missing(_: ProviderConfig) -> str:
     return ""
 
 
+def _any_options(_: Mapping[str, Any]) -> Mapping[str, str]:
+    return {}
+
+
 def _as_configured(config: ProviderConfig, _: Mapping[str, str]) -> ProviderConfig:
     return config
 
@@ -311,6 +315,8 @@ class ProviderSpec:
         settle: completes its configuration out of an environment's other variables and the files that they name; asked
             once, when the configuration is read, so that adapter, places and prices all go by one answer.
         missing: says what else is missing to use it, naming the remedy; empty: nothing.
+        wrong_options: says what is wrong with provider options, by option, so that a persona's are checked when it is
+            read; asked with what they hold. Empty: nothing, or they go into a request as they are.
         automatic_rank: place in the automatic choice, lowest first; None: never chosen automatically.
         places: where its models run, if it knows; None: only the configuration says.
         price_listing: where its published prices are; None: it runs on a machine of the operator's, or publishes none.
@@ -331,6 +337,7 @@ class ProviderSpec:
     capabilities: Sequence[CapabilityRow] = ()
     settle: Callable[[ProviderConfig, Mapping[str, str]], ProviderConfig] = _as_configured
     missing: Callable[[ProviderConfig], str] = _nothing_missing
+    wrong_options: Callable[[Mapping[str, Any]], Mapping[str, str]] = _any_options
     automatic_rank: int | None = None
     places: Places | None = None
     price_listing: PriceListing | None = None

@@ -101,3 +101,11 @@ def test_aliases_are_priced_as_what_they_stand_for() -> None:
     assert SPEC.price_listing is not None
     assert SPEC.price_listing.names("opus") == ("claude-opus-5-5",)
     assert SPEC.price_listing.names("claude-opus-5[1m]") == ("claude-opus-5",)
+
+
+def test_a_persona_s_options_are_checked_when_it_is_read() -> None:
+    """What a run would refuse is told by the option's name; null takes an option away."""
+    wrong = SPEC.wrong_options({"permision_mode": "plan", "max_turns": "many", "effort": None, "tools": ["Bash"]})
+    assert set(wrong) == {"permision_mode", "max_turns"}
+    assert "permission_mode" in wrong["permision_mode"]
+    assert wrong["max_turns"] == "must be a whole number from 1 to 10000"

@@ -37,6 +37,16 @@ LAME = dataclasses.replace(
     BLIND, name="lame", needs_key=False, default_model="leg", missing=lambda _: "install execution-platform[lame]"
 )
 
+#: A provider that checks its options.
+SIGHTED = dataclasses.replace(
+    BLIND,
+    name="sighted",
+    family="sighted",
+    wrong_options=lambda options: {
+        name: "must be a whole number" for name, value in options.items() if not isinstance(value, int)
+    },
+)
+
 #: A provider whose models are named after where they run.
 CLOUD = dataclasses.replace(
     BLIND,
@@ -46,7 +56,7 @@ CLOUD = dataclasses.replace(
 )
 
 KNOWN = KnownNames.of(
-    [*Registry.discover().specs(), BLIND, LAME, CLOUD],
+    [*Registry.discover().specs(), BLIND, LAME, CLOUD, SIGHTED],
     {"fast": "openai/gpt-5-mini", "local-one": "local"},
     configs={
         **{name: ProviderConfig(name) for name in ("blind", "lame", "cloud", "anthropic")},

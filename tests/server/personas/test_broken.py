@@ -209,6 +209,10 @@ BROKEN: dict[str, tuple[str, str]] = {
         "a: {provider_options: {anthropc: {speed: fast}}}",
         "1: a.provider_options.anthropc: no provider 'anthropc'; did you mean 'anthropic'?",
     ),
+    "an option that a provider's adapter does not let be set": (
+        "a:\n  provider_options:\n    sighted:\n      depth: 3\n      brightness: many",
+        "5: a.provider_options.sighted.brightness: must be a whole number",
+    ),
     "provider options that are no mapping": (
         "a: {provider_options: {anthropic: fast}}",
         "1: a.provider_options.anthropic: must be a mapping of keys to values",

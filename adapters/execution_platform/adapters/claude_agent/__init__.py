@@ -1,5 +1,6 @@
 """Claude Agent SDK: Claude Code's own loop, each run a process in a cage."""
 
+from execution_platform.adapters.claude_agent.options import wrong_options
 from execution_platform.adapters.claude_agent.settings import (
     CAPABILITIES,
     DEFAULT_MODEL,
@@ -31,6 +32,7 @@ PROVIDERS: tuple[ProviderSpec, ...] = (
         models=MODELS,
         capabilities=CAPABILITIES,
         missing=missing,
+        wrong_options=wrong_options,
         price_listing=PRICE_LISTING,
         many_calls=True,
     ),

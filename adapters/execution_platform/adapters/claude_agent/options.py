@@ -17,7 +17,7 @@ from execution_platform.adapters.patches import patches_for
 from execution_platform.adapters.wire import decode_json, encode_json, merge_patch
 from execution_platform.v1 import chat_pb2
 
-__all__ = ["ALLOWED", "EFFORTS", "RunOptions", "read_options"]
+__all__ = ["ALLOWED", "EFFORTS", "RunOptions", "read_options", "wrong_options"]
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 """Source: `EffortLevel` in `types.py` of claude-agent-sdk 0.2.187."""
@@ -66,17 +66,18 @@ def read_options(request: chat_pb2.ChatRequest, names: Collection[str]) -> RunOp
         for name in patch:
             paths[name] = f"{path}.{name}"
             if name not in ALLOWED:
-                allowed = ", ".join(sorted(ALLOWED))
-                raise InvalidRequestError(
-                    f"{paths[name]}: cannot be set by a caller; what can: {allowed}", field=paths[name]
-                )
+                raise InvalidRequestError(f"{paths[name]}: {_NOT_ALLOWED}", field=paths[name])
         merged = merge_patch(merged, patch)
     options = RunOptions(decode_json(encode_json(merged)), paths)
-    for name, value in options.values.items():
-        wrong = ALLOWED[name](value)
-        if wrong:
-            raise options.refuse(name, wrong)
+    for name, wrong in wrong_options(options.values).items():
+        raise options.refuse(name, wrong)
     return options
+
+
+def wrong_options(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with options, by name; null is as if it were not there."""
+    told = {name: ALLOWED[name](value) if name in ALLOWED else _NOT_ALLOWED for name, value in values.items()}
+    return {name: wrong for name, wrong in told.items() if wrong and values[name] is not None}
 
 
 def _names(value: Any) -> str:
@@ -222,3 +223,5 @@ ALLOWED: Mapping[str, _Check] = {
     "workspace": _text,
 }
 """The options that a persona or a caller may set, each with its check."""
+
+_NOT_ALLOWED = f"may not be set; what may: {', '.join(sorted(ALLOWED))}"

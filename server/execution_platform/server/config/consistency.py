@@ -126,12 +126,17 @@ class Consistency:
                 self._problems.add(persona.at("allowed_providers"), message)
 
     def _provider_options(self, persona: Checked) -> None:
-        """Refuse options of a provider, or family, that nobody knows: they would be passed over in silence."""
+        """Refuse options of a provider, or family, that nobody knows, and those that it would refuse in each chat."""
         known = self._known.providers() | {spec.family for spec in self._known.specs.values()}
         written = persona.whole.get("provider_options")
         for name, node in written.entries.items() if isinstance(written, Fields) else ():
             if name not in known:
                 self._problems.add(node, f"no {named('provider', name)}; {one_of(name, known)}")
+                continue
+            options = persona.settings.provider_options.get(name, {})
+            for option, wrong in self._known.wrong_options(name, options).items():
+                at = node.entries.get(option, node) if isinstance(node, Fields) else node
+                self._problems.add(at, wrong)
 
     def _allowed_regions(self, persona: Checked) -> None:
         allowed = persona.settings.allowed_regions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from execution_platform.adapters.spi import ProviderConfig, ProviderSpec
 from execution_platform.server.config.nodes import Problems, Scalar, named, nearest, one_of, shown
@@ -59,6 +60,11 @@ class KnownNames:
         """Return where a model runs, as its adapter knows: what :class:`Places` tells; empty: nothing."""
         spec, config = self.specs.get(provider), self.configs.get(provider)
         return () if spec is None or spec.places is None or config is None else spec.places.of(config, model)
+
+    def wrong_options(self, name: str, options: Mapping[str, Any]) -> dict[str, str]:
+        """Return what is wrong with provider options of a provider, or of all of a family, by option."""
+        specs = [spec for spec in self.specs.values() if name in {spec.name, spec.family}]
+        return {option: wrong for spec in specs for option, wrong in spec.wrong_options(options).items()}
 
     def regions(self) -> set[str]:
         """Return the names of regions that adapters may tell."""
