@@ -1,12 +1,20 @@
-"""The loops of these tests: runs are tried on both, as the server's is uvloop."""
+"""What tests of runs are given, and their loops: runs are tried on both, as the server's is uvloop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+from tests.adapters.claude_agent.cages import program, require_cages
+
+if TYPE_CHECKING:
+    from execution_platform.adapters.claude_agent.runs import Runs
+    from execution_platform.adapters.claude_agent.sandbox import Programs
 
 
 def pytest_asyncio_loop_factories(
@@ -18,4 +26,33 @@ def pytest_asyncio_loop_factories(
         "asyncio": asyncio.new_event_loop,
         "uvloop": uvloop.new_event_loop,
     }
-    return both if item.path.name == "test_runs.py" else {"asyncio": asyncio.new_event_loop}
+    return both if item.path.name.startswith("test_runs") else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+def cages() -> None:
+    """Skip where no cage can be built."""
+    require_cages()
+
+
+@pytest.fixture
+def mark() -> str:
+    """What tells the processes of one test from all others."""
+    return str(uuid.uuid4())
+
+
+@pytest.fixture
+async def runs_of(tmp_path: Path) -> AsyncIterator[Callable[..., Runs]]:
+    """Make runs of a script, which are closed at the end."""
+    from execution_platform.adapters.claude_agent.runs import Runs  # noqa: PLC0415 - needs the extra's SDK
+
+    made = []
+
+    def make(body: str, most_runs: int = 4, most_waiting: int = 4, *, programs: Programs | None = None) -> Runs:
+        found = programs or program(tmp_path, body)
+        made.append(Runs(most_runs, most_waiting, programs=lambda: found))
+        return made[-1]
+
+    yield make
+    for runs in made:
+        await runs.aclose()
