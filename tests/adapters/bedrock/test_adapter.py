@@ -365,9 +365,10 @@ async def test_counting_and_listing_fail_like_a_chat() -> None:
             await adapter.list_models()
 
 
-async def test_a_list_needs_a_region() -> None:
+@pytest.mark.parametrize("region", ["", "eu-central1"])
+async def test_a_list_needs_a_region(region: str) -> None:
     """Without a region nobody can be asked for models; the error names the setting."""
-    async with against(either, {"region": ""}) as (adapter, served):
+    async with against(either, {"region": region}) as (adapter, served):
         with pytest.raises(errors.NotConfiguredError, match="EP_BEDROCK_REGION"):
             await adapter.list_models()
     assert not served.received

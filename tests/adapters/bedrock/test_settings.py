@@ -15,7 +15,9 @@ from tests.adapters.upstream import upstream
 from execution_platform.adapters.bedrock import PROVIDERS
 from execution_platform.adapters.bedrock.adapter import BedrockAdapter
 from execution_platform.adapters.bedrock.regions import KNOWN_PLACES
+from execution_platform.adapters.bedrock.request import build_request
 from execution_platform.adapters.bedrock.settings import missing
+from execution_platform.adapters.errors import NotConfiguredError
 from execution_platform.adapters.spi import ProviderConfig
 from execution_platform.server.config.load import load
 
@@ -88,6 +90,10 @@ def test_what_is_no_region_is_told_by_the_setting(region: str) -> None:
     said = missing(config(region=region))
     assert repr(region) in said
     assert "EP_BEDROCK_REGION" in said
+    with pytest.raises(NotConfiguredError, match="EP_BEDROCK_REGION"):
+        build_request(call(MODEL), "bedrock", region)
+    assert SPEC.places is not None
+    assert SPEC.places.of(config(region=region), MODEL) == ()
 
 
 @pytest.mark.parametrize("region", sorted(place for place in KNOWN_PLACES if place[-1].isdigit()))

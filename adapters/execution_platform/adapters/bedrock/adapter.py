@@ -12,6 +12,7 @@ from execution_platform.adapters.bedrock.catalog import list_models
 from execution_platform.adapters.bedrock.credentials import CredentialSource, bearer_key
 from execution_platform.adapters.bedrock.endpoints import control_url, count_path, runtime_url
 from execution_platform.adapters.bedrock.errors import error_from_answer, request_id_of
+from execution_platform.adapters.bedrock.regions import is_region
 from execution_platform.adapters.bedrock.request import WireRequest, build_request
 from execution_platform.adapters.bedrock.signing import Keys, signature_headers
 from execution_platform.adapters.bedrock.stream import AnswerContext, ConverseTranslation
@@ -88,7 +89,7 @@ class BedrockAdapter:
 
     async def list_models(self) -> list[catalog_pb2.Model]:
         """List models and inference profiles of the configured region. Raises AdapterError."""
-        if not self._region:
+        if not is_region(self._region):
             raise NotConfiguredError("set EP_BEDROCK_REGION (or AWS_REGION)")
         return await list_models(self._get, self._name)
 

@@ -195,8 +195,8 @@ def _of_id(wire: str, identifier: str, region: str) -> ModelName:
 
 
 def asked_region(model: ModelName, configured_region: str) -> str:
-    """Return the region whose endpoint is asked: the name's own, else the configured one; empty: neither is told."""
-    return model.region or configured_region
+    """Return the region whose endpoint is asked: the name's own, else the configured one; empty: neither tells one."""
+    return model.region or (configured_region if is_region(configured_region) else "")
 
 
 def places_of(name: str, configured_region: str) -> tuple[str, ...]:
