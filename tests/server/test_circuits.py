@@ -119,6 +119,15 @@ async def test_what_says_down_counts(world: World, error: AdapterError) -> None:
     assert world.state()[0] == OPEN
 
 
+async def test_what_was_refused_before_the_provider_was_asked_does_not_count(world: World) -> None:
+    """A full line of the adapter's own, or a program that did not start, says nothing of the provider."""
+    for error in (OverloadedError("the line is full"), UnavailableError("the program did not start")):
+        error.asked = False
+        for _ in range(3):
+            await world.call(error)
+    assert world.state() == (CLOSED, 0.0)
+
+
 NEUTRAL = [
     InvalidRequestError("x"), ContextLengthError("x"), ModelNotFoundError("x"), RateLimitedError("x"),
     NotConfiguredError("x"), LimitReachedError("x", retry_after=1, scope="key", limit="concurrent"), InternalError("x"),
