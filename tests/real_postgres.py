@@ -202,6 +202,7 @@ def real_postgres() -> Iterator[RealPostgres]:
         try:
             yield postgres
         finally:
-            postgres.stop()
+            # What it would still write would be deleted at once.
+            postgres.kill()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
