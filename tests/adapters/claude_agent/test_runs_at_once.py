@@ -21,7 +21,9 @@ from tests.adapters.claude_agent.capture_samples import asked
 from tests.adapters.claude_agent.running import CLINGING, answer, everything, first
 
 from execution_platform.adapters.claude_agent.runs import Runs
+from execution_platform.adapters.claude_agent.slots import Slots
 from execution_platform.adapters.errors import (
+    NotConfiguredError,
     OverloadedError,
     ProviderTimeoutError,
     StreamBrokenError,
@@ -54,6 +56,34 @@ result
     assert max(seen) == 3
     assert max(json.loads(answered.splitlines()[0])["alive"] for answered in told) <= 3
     assert runs.running == runs.waiting == 0
+
+
+async def test_workers_share_their_places(tmp_path: Path, mark: str) -> None:
+    """What one worker runs counts for all: another's run waits, in its time, and begins when a place is free."""
+    clinging, short = program(tmp_path, CLINGING), tmp_path / "short"
+    short.mkdir()
+    quick = program(short, "begin; result")
+    slots = tmp_path / "slots"
+    one = Runs(1, 4, programs=lambda: clinging, slots=Slots(slots, 1))
+    other = Runs(1, 4, programs=lambda: quick, slots=Slots(slots, 1))
+    stopping = Runs(1, 4, programs=lambda: quick, slots=Slots(slots, 1))
+    where = cage(tmp_path, mark)
+    async with one.begin(asked("go"), where) as running:
+        await first(running)
+        with pytest.raises(ProviderTimeoutError) as late:
+            await answer(other, where, timeout=0.2)
+        assert late.value.asked is False
+        waiter = asyncio.create_task(answer(other, where))
+        stopped = asyncio.create_task(answer(stopping, where))
+        await asyncio.sleep(0)
+        assert (other.running, other.waiting, stopping.waiting) == (0, 1, 1)
+        await stopping.aclose()
+        with pytest.raises(UnavailableError, match="stopping"):
+            await stopped
+    assert b'"result"' in await waiter
+    assert (one.running, other.running, other.waiting) == (0, 0, 0)
+    with pytest.raises(NotConfiguredError, match="EP_CLAUDE_AGENT_CONFIG_DIR"):
+        await answer(Runs(1, 1, slots=Slots(Path("/proc/nowhere"), 1)), where)
 
 
 async def test_a_full_line_refuses_and_a_cancelled_waiter_leaves_it(

@@ -17,6 +17,7 @@ from execution_platform.adapters.claude_agent.request import BuiltRun, build_run
 from execution_platform.adapters.claude_agent.runs import Running, Runs
 from execution_platform.adapters.claude_agent.sandbox import Cage
 from execution_platform.adapters.claude_agent.settings import settings_of
+from execution_platform.adapters.claude_agent.slots import Slots
 from execution_platform.adapters.claude_agent.stream import FAMILY, AnswerContext, RunTranslation
 from execution_platform.adapters.claude_agent.workspace import Folders, new_session
 from execution_platform.adapters.errors import AdapterError, RateLimitedError
@@ -48,7 +49,8 @@ class ClaudeAgentAdapter:
         self._name = config.name
         self._clock = clock
         self._settings = settings_of(config)
-        self._runs = Runs(self._settings.most_runs, self._settings.most_waiting)
+        slots = Slots(self._settings.config_dir / "slots", self._settings.most_runs)
+        self._runs = Runs(self._settings.most_runs, self._settings.most_waiting, slots=slots)
         self._folders = Folders(
             self._settings.config_dir, self._settings.workspaces, shared=self._settings.api_key is None
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -14,6 +15,7 @@ from execution_platform.adapters.claude_agent.command import command_of
 from execution_platform.adapters.claude_agent.link import Link
 from execution_platform.adapters.claude_agent.process import Process, uninterrupted
 from execution_platform.adapters.claude_agent.sandbox import Cage, Programs, find_programs
+from execution_platform.adapters.claude_agent.slots import Slots
 from execution_platform.adapters.errors import (
     AdapterError,
     OverloadedError,
@@ -28,6 +30,10 @@ _PATIENCE = 3.0
 
 #: Seconds that the SDK gets to end once its process has gone.
 _DRIVER_SECONDS = 10.0
+
+
+#: Seconds between two looks for a place while other processes have all: nobody tells when one is free.
+_LOOK_SECONDS = 0.1
 
 
 class AgentRun(Protocol):
@@ -79,12 +85,21 @@ class Runs:
         most_runs: how many may run at the same time.
         most_waiting: how many may wait for their turn; further ones are refused.
         programs: finds the programs, on each run.
+        slots: places that other processes have runs in too; None: there are none.
     """
 
-    def __init__(self, most_runs: int, most_waiting: int, *, programs: Callable[[], Programs] = find_programs) -> None:
+    def __init__(
+        self,
+        most_runs: int,
+        most_waiting: int,
+        *,
+        programs: Callable[[], Programs] = find_programs,
+        slots: Slots | None = None,
+    ) -> None:
         self._most_waiting = most_waiting
         self._places = asyncio.Semaphore(most_runs)
         self._programs = programs
+        self._slots = slots
         self._open: set[_Open] = set()
         self._closed = False
         self.waiting = 0
@@ -111,7 +126,7 @@ class Runs:
             UnavailableError: the adapter is being closed.
         """
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        await self._turn(deadline)
+        slot = await self._turn(deadline)
         try:
             process, started = await self._start(run, cage)
             open_run = _Open(run, process, Link(process, started), deadline)
@@ -127,7 +142,7 @@ class Runs:
                 finally:
                     self._open.discard(open_run)
         finally:
-            self._places.release()
+            self._leave(slot)
 
     async def aclose(self) -> None:
         """End all runs and refuse those that wait. Bounded; idempotent."""
@@ -136,8 +151,8 @@ class Runs:
             open_run.fail(_stopping())
         await asyncio.gather(*(open_run.end() for open_run in list(self._open)))
 
-    async def _turn(self, deadline: float | None) -> None:
-        """Wait in the line."""
+    async def _turn(self, deadline: float | None) -> int | None:
+        """Wait in the line; returns the place among those of all processes."""
         if self._stopped():
             raise _stopping()
         if self._places.locked() and self.waiting >= self._most_waiting:
@@ -147,7 +162,7 @@ class Runs:
         self.waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
+                slot = await self._place()
         except TimeoutError:
             late = ProviderTimeoutError("its turn did not come in time: all runs are taken")
             late.asked = False
@@ -155,8 +170,27 @@ class Runs:
         finally:
             self.waiting -= 1
         if self._stopped():
-            self._places.release()
+            self._leave(slot)
             raise _stopping()
+        return slot
+
+    async def _place(self) -> int | None:
+        await self._places.acquire()
+        try:
+            while self._slots is not None and not self._stopped():
+                slot = self._slots.take()
+                if slot is not None:
+                    return slot
+                await asyncio.sleep(_LOOK_SECONDS)
+        except BaseException:
+            self._places.release()
+            raise
+        return None
+
+    def _leave(self, slot: int | None) -> None:
+        if slot is not None:
+            os.close(slot)
+        self._places.release()
 
     def _stopped(self) -> bool:
         return self._closed

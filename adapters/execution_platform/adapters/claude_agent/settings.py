@@ -86,7 +86,7 @@ OPTIONS: Sequence[ProviderOption] = (
     ),
     ProviderOption("read_only", "Further folders, separated by colons, that every run may read."),
     ProviderOption(
-        "most_runs", "Runs at the same time of each worker process, 1 to 256; each takes about 250 MB.", "4"
+        "most_runs", "Runs at the same time, of all workers together, 1 to 256; each takes about 250 MB.", "4"
     ),
     ProviderOption(
         "most_waiting", "Runs of each worker that wait for their turn, 0 to 100000; further ones are refused.", "64"
