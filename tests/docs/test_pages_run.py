@@ -18,6 +18,7 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks_of(page))], ids=name_of)
 def test_every_command_of_a_page_works(page: Path, pages_server: Server, spare_port: int, tmp_path: Path) -> None:
     """Each block of the page, run in order, succeeds and prints what the page says it prints."""
