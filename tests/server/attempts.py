@@ -47,6 +47,10 @@ class Fake:
         self.closed = 0
         self.cause: chat_pb2.AttemptCause.ValueType = chat_pb2.ATTEMPT_CAUSE_FIRST
 
+    def does(self, *attempts: Sequence[Step]) -> None:
+        """Say what it does, where the steps have to know it."""
+        self._attempts = attempts
+
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Do the next attempt's steps."""
         self.calls.append(call)

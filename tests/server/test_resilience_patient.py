@@ -112,6 +112,33 @@ async def test_the_end_of_a_connection_may_take_its_time() -> None:
     assert len(await told_by(patient(inner, idle=SHORT))) == 1
 
 
+@pytest.mark.parametrize("first_token", [10, None])
+def test_a_line_of_the_adapters_own_is_no_silence(first_token: float | None) -> None:
+    """While an adapter lets a call wait for a place of its own no time passes, and nobody has been asked."""
+    attempt = entry()
+    inner = Fake()
+    waits: list[bool] = []
+
+    async def in_line() -> None:
+        inner.calls[-1].on_waiting(True)
+        await asyncio.sleep(1000)
+        assert attempt.reached is False
+        inner.calls[-1].on_waiting(False)
+        assert attempt.reached is True
+
+    inner.does([in_line, hang] if first_token else [in_line, [begin()], [finish()]])
+    adapter = Patient(Held(inner, attempt), first_token, None)
+    call = dataclasses.replace(CALL, on_waiting=waits.append)
+    with asyncio.Runner(loop_factory=StillLoop) as runner:
+        if first_token is None:
+            assert len(runner.run(told_by(adapter, call))) == 2
+        else:
+            _, error = runner.run(told_until_failure(adapter, call))
+            assert isinstance(error, ProviderTimeoutError)
+            assert 1010 <= runner.get_loop().time() < 1020
+    assert waits == [True, False]
+
+
 async def test_without_limits_nothing_ends() -> None:
     """A limit that is not set does not strike."""
     inner = Fake([lambda: asyncio.sleep(SHORT), [begin()], lambda: asyncio.sleep(SHORT), [finish()]])

@@ -57,7 +57,7 @@ __all__ = [
 Events = list[chat_pb2.ChatEvent]
 
 
-def _nobody_listens(_: float) -> None:
+def _nobody_listens(_: object) -> None:
     pass
 
 
@@ -73,6 +73,8 @@ class Call:
         timeout: seconds that are left of the caller's deadline; None: no limit beyond the provider's own.
         on_startup: told the seconds that a process of the provider's own took to start, as soon as it has; never told
             where there is none.
+        on_waiting: told True when the call waits for one of the adapter's own places, and False when it has it. Such
+            time is no silence of the provider's, and a call that ends there has asked nobody.
     """
 
     request: chat_pb2.ChatRequest
@@ -81,6 +83,7 @@ class Call:
     unary: bool = False
     timeout: float | None = None
     on_startup: Callable[[float], None] = field(default=_nobody_listens, compare=False, repr=False)
+    on_waiting: Callable[[bool], None] = field(default=_nobody_listens, compare=False, repr=False)
 
 
 class Adapter(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Any
 
 from tests.adapters.claude_agent.capture_samples import asked
 
@@ -28,9 +29,9 @@ async def everything(running: Running) -> bytes:
         return b"".join([piece async for piece in output])
 
 
-async def answer(runs: Runs, where: Cage, timeout: float | None = None) -> bytes:
+async def answer(runs: Runs, where: Cage, **more: Any) -> bytes:
     """Return all that a new run says."""
-    async with runs.begin(asked("go"), where, timeout=timeout) as running:
+    async with runs.begin(asked("go"), where, **more) as running:
         return await everything(running)
 
 

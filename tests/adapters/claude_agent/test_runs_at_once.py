@@ -94,9 +94,11 @@ async def test_a_full_line_refuses_and_a_cancelled_waiter_leaves_it(
     where = cage(tmp_path, mark)
     async with runs.begin(asked("go"), where) as running:
         await first(running)
-        waiter = asyncio.create_task(answer(runs, where))
+        waits: list[bool] = []
+        waiter = asyncio.create_task(answer(runs, where, on_waiting=waits.append))
         await asyncio.sleep(0)
         assert runs.waiting == 1
+        assert waits == [True]
         with pytest.raises(OverloadedError) as full:
             await answer(runs, where)
         assert full.value.asked is False  # a line of ours says nothing of the provider

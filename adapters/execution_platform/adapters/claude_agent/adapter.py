@@ -59,7 +59,7 @@ class ClaudeAgentAdapter:
         """Run one attempt. Raises AdapterError."""
         prepared = await asyncio.to_thread(self._prepare, call)
         translation = RunTranslation(self._context(call, prepared.built))
-        begun = self._runs.begin(prepared.built.run, prepared.cage, timeout=call.timeout)
+        begun = self._runs.begin(prepared.built.run, prepared.cage, timeout=call.timeout, on_waiting=call.on_waiting)
         async with begun as running, contextlib.aclosing(_translated(running, translation, call.on_startup)) as batches:
             gathered: Events = []
             try:

@@ -110,13 +110,21 @@ class Runs:
         return len(self._open)
 
     @asynccontextmanager
-    async def begin(self, run: AgentRun, cage: Cage, *, timeout: float | None = None) -> AsyncIterator[Running]:
+    async def begin(
+        self,
+        run: AgentRun,
+        cage: Cage,
+        *,
+        timeout: float | None = None,
+        on_waiting: Callable[[bool], None] = lambda _: None,
+    ) -> AsyncIterator[Running]:
         """Start a run when it is its turn, and end its processes with the block, whatever happens in it.
 
         Args:
             run: what is run.
             cage: what it sees of this machine.
             timeout: seconds that it may take, those in the line included; None: as long as it takes.
+            on_waiting: as :attr:`Call.on_waiting`.
 
         Raises:
             OverloadedError: the line is full.
@@ -126,7 +134,9 @@ class Runs:
             UnavailableError: the adapter is being closed.
         """
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        on_waiting(True)
         slot = await self._turn(deadline)
+        on_waiting(False)
         try:
             process, started = await self._start(run, cage)
             open_run = _Open(run, process, Link(process, started), deadline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from execution_platform.adapters.errors import AdapterError, ProtocolError
 from execution_platform.adapters.spi import Adapter, Call, Events
@@ -46,9 +47,16 @@ class Held(WrappingAdapter):
     async def stream(self, call: Call) -> AsyncGenerator[Events, None]:
         """Run the attempt. Raises AdapterError."""
         entry = self._entry
-        entry.began = time.monotonic()
-        entry.reached = True
-        async with aclosing(self.inner.stream(call)) as stream:
+        self._reach()
+
+        def waiting(waits: bool) -> None:
+            if waits:
+                entry.reached = False
+            else:
+                self._reach()
+            call.on_waiting(waits)
+
+        async with aclosing(self.inner.stream(replace(call, on_waiting=waiting))) as stream:
             try:
                 async for events in stream:
                     told = self._noted(events)
@@ -69,6 +77,10 @@ class Held(WrappingAdapter):
             with suppress(AdapterError):
                 async for _ in stream:
                     pass
+
+    def _reach(self) -> None:
+        self._entry.began = time.monotonic()
+        self._entry.reached = True
 
     def _noted(self, events: Events) -> Events:
         """Take note of what events tell. Returns them up to `finished`."""

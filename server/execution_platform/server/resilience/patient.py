@@ -15,7 +15,9 @@ __all__ = ["Patient"]
 
 
 class Patient(WrappingAdapter):
-    """Ends an attempt that is silent for too long. The time that its reader takes between two reads does not count.
+    """Ends an attempt that is silent for too long.
+
+    The time that its reader takes between two reads does not count, nor does that in a line of the adapter's own.
 
     Only a stream shows silence, so a whole answer is asked for as a stream too, and kept until it is whole.
 
@@ -35,7 +37,15 @@ class Patient(WrappingAdapter):
         whole: Events | None = [] if call.unary else None
         limit, what = self._first_token, "no output"
         alarm = _Alarm()
-        async with aclosing(self.inner.stream(replace(call, unary=False))) as stream:
+
+        def waiting(waits: bool) -> None:
+            if waits:
+                alarm.unset()
+            else:
+                alarm.set(limit)
+            call.on_waiting(waits)
+
+        async with aclosing(self.inner.stream(replace(call, unary=False, on_waiting=waiting))) as stream:
             try:
                 while True:
                     alarm.set(limit)
