@@ -129,10 +129,7 @@ def test_of_many_runs_four_have_processes(facts: Facts) -> None:
 
 
 def test_the_cage_refuses_all_but_the_workspace(facts: Facts) -> None:
-    """A command of the agent's reads no secret of the machine, no project, no other session, no memory of the program.
-
-    Nor does the key stand in an environment or in the configuration.
-    """
+    """A command of the agent's reads no secret of the machine, no project, no other session, and no key."""
     told = of(facts, "the_cage_refuses")
     statuses = dict(line.split() for line in told["text"].splitlines())
     assert set(statuses) == set(told["tries"])

@@ -207,7 +207,7 @@ def _client(url: SecretStr, bound: float) -> Redis:
             timeout=bound,
             # asking() bounds everything. This one would be an asyncio.wait_for, which in Python 3.11 loses cancels.
             socket_timeout=None,
-            socket_connect_timeout=_PATIENCE,
+            socket_connect_timeout=max(_PATIENCE, bound),
             # Who asks decides whether it is worth another time.
             retry=Retry(NoBackoff(), 0),
             # What every version speaks, without greetings.
