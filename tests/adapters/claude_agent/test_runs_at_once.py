@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.adapters.claude_agent.capture_samples import asked
 from tests.adapters.claude_agent.running import CLINGING, answer, everything, first
 
 from execution_platform.adapters.claude_agent.runs import Runs
+from execution_platform.adapters.claude_agent.sandbox import Programs
 from execution_platform.adapters.claude_agent.slots import Slots
 from execution_platform.adapters.errors import (
     NotConfiguredError,
@@ -84,6 +86,67 @@ async def test_workers_share_their_places(tmp_path: Path, mark: str) -> None:
     assert (one.running, other.running, other.waiting) == (0, 0, 0)
     with pytest.raises(NotConfiguredError, match="EP_CLAUDE_AGENT_CONFIG_DIR"):
         await answer(Runs(1, 1, slots=Slots(Path("/proc/nowhere"), 1)), where)
+
+
+class _Elsewhere(Slots):
+    """Places that other processes have, until some are given; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/proc/nowhere"), 0)
+        self.looks = 0
+        self.given = 0
+
+    def take(self) -> int | None:
+        """Return a descriptor while there are any to be given."""
+        self.looks += 1
+        if not self.given:
+            return None
+        self.given -= 1
+        return os.open(os.devnull, os.O_RDONLY)
+
+
+def _no_programs() -> Programs:
+    raise UnavailableError("there are none")
+
+
+async def test_one_looks_for_all_that_wait_and_the_first_goes_first(tmp_path: Path, mark: str) -> None:
+    """However many wait for places that other processes have, one of them looks; they go in the order they came in."""
+    slots = _Elsewhere()
+    runs = Runs(64, 64, programs=_no_programs, slots=slots)
+    where = cage(tmp_path, mark)
+    went: list[int] = []
+
+    def note(number: int, waits: bool) -> None:
+        if not waits:
+            went.append(number)
+
+    waiters = [asyncio.create_task(answer(runs, where, on_waiting=partial(note, number))) for number in range(50)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (runs.waiting, slots.looks) == (50, 2)  # the first looked when it came, and when it was the first in line
+    slots.given = 50
+    told = await asyncio.gather(*waiters, return_exceptions=True)
+    assert {type(each) for each in told} == {UnavailableError}
+    assert went == list(range(50))
+    assert (runs.waiting, slots.given) == (0, 0)
+
+
+async def test_no_more_wait_for_other_processes_than_may(tmp_path: Path, mark: str) -> None:
+    """Who finds the line full is refused at once, also where this process has no run; the setting is named."""
+    where = cage(tmp_path, mark)
+    for most_waiting in (0, 2):
+        runs = Runs(3, most_waiting, programs=_no_programs, slots=_Elsewhere())
+        waiters = [asyncio.create_task(answer(runs, where, timeout=60)) for _ in range(most_waiting)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError) as full:
+            await answer(runs, where, timeout=60)
+        words = f"all places are taken and {most_waiting} runs wait, as many as EP_CLAUDE_AGENT_MOST_WAITING lets"
+        assert full.value.message == words
+        assert full.value.asked is False
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
+        assert runs.waiting == 0
 
 
 async def test_a_full_line_refuses_and_a_cancelled_waiter_leaves_it(
@@ -156,6 +219,7 @@ async def test_closing_ends_runs_and_refuses_those_that_wait(
 _SERVER = """
 import asyncio, sys
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from execution_platform.adapters.claude_agent.runs import Runs
 from tests.adapters.claude_agent.cages import cage

@@ -31,9 +31,11 @@ _PATIENCE = 3.0
 #: Seconds that the SDK gets to end once its process has gone.
 _DRIVER_SECONDS = 10.0
 
-
 #: Seconds between two looks for a place while other processes have all: nobody tells when one is free.
 _LOOK_SECONDS = 0.1
+
+#: A place where there are no other processes.
+_ALONE = -1
 
 
 class AgentRun(Protocol):
@@ -98,6 +100,8 @@ class Runs:
     ) -> None:
         self._most_waiting = most_waiting
         self._places = asyncio.Semaphore(most_runs)
+        # Only the first of the line looks: a look opens up to `most_runs` files while nothing else goes on.
+        self._line = asyncio.Lock()
         self._programs = programs
         self._slots = slots
         self._open: set[_Open] = set()
@@ -161,44 +165,53 @@ class Runs:
             open_run.fail(_stopping())
         await asyncio.gather(*(open_run.end() for open_run in list(self._open)))
 
-    async def _turn(self, deadline: float | None) -> int | None:
-        """Wait in the line; returns the place among those of all processes."""
+    async def _turn(self, deadline: float | None) -> int:
+        """Take a place, or wait for one in the line; returns that among those of all processes."""
         if self._stopped():
             raise _stopping()
-        if self._places.locked() and self.waiting >= self._most_waiting:
-            full = OverloadedError(f"{self.waiting} runs wait for their turn already; EP_CLAUDE_AGENT_MOST_WAITING")
+        slot = None if self.waiting or self._places.locked() else await self._look()
+        if slot is None:
+            slot = await self._wait(deadline)
+        return slot
+
+    async def _wait(self, deadline: float | None) -> int:
+        if self.waiting >= self._most_waiting:
+            many = f"{self.waiting} runs wait, as many as EP_CLAUDE_AGENT_MOST_WAITING lets"
+            full = OverloadedError(f"all places are taken and {many}")
             full.asked = False
             raise full
         self.waiting += 1
         try:
-            async with asyncio.timeout_at(deadline):
-                slot = await self._place()
+            async with asyncio.timeout_at(deadline), self._line:
+                return await self._first_of_line()
         except TimeoutError:
             late = ProviderTimeoutError("its turn did not come in time: all runs are taken")
             late.asked = False
             raise late from None
         finally:
             self.waiting -= 1
-        if self._stopped():
-            self._leave(slot)
-            raise _stopping()
+
+    async def _first_of_line(self) -> int:
+        while (slot := await self._look()) is None:  # noqa: ASYNC110 - no event tells of other processes
+            await asyncio.sleep(_LOOK_SECONDS)
         return slot
 
-    async def _place(self) -> int | None:
+    async def _look(self) -> int | None:
+        """Take a place as soon as this process has one; None: other processes have all."""
         await self._places.acquire()
         try:
-            while self._slots is not None and not self._stopped():
-                slot = self._slots.take()
-                if slot is not None:
-                    return slot
-                await asyncio.sleep(_LOOK_SECONDS)
+            if self._stopped():
+                raise _stopping()
+            slot = _ALONE if self._slots is None else self._slots.take()
         except BaseException:
             self._places.release()
             raise
-        return None
+        if slot is None:
+            self._places.release()
+        return slot
 
-    def _leave(self, slot: int | None) -> None:
-        if slot is not None:
+    def _leave(self, slot: int) -> None:
+        if slot != _ALONE:
             os.close(slot)
         self._places.release()
 

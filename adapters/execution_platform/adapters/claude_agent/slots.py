@@ -1,4 +1,4 @@
-"""Places for runs that all worker processes of a machine share: locked files, which a dead process gives back."""
+"""Places for runs that all processes of a folder share: locked files, which a dead process gives back."""
 
 from __future__ import annotations
 
