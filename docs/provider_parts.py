@@ -57,7 +57,13 @@ def needs(spec: ProviderSpec) -> str:
     asked = spec.missing(ProviderConfig(spec.name, base_url=spec.default_base_url))
     told = {"api_key": spec.needs_key, "base_url": spec.needs_base_url} | {each.name: False for each in spec.options}
     wanted = [name for name, needed in told.items() if needed or f"EP_{spec.name.upper()}_{name.upper()}" in asked]
-    return " and ".join(variable(spec, name) for name in wanted) or "nothing"
+    return " and ".join(variable(spec, name) + or_login(spec, name) for name in wanted) or "nothing"
+
+
+def or_login(spec: ProviderSpec, name: str) -> str:
+    """Return what takes the place of a setting, where it is a key that is missing only without a login."""
+    login = name == "api_key" and not spec.needs_key and not spec.default_base_url
+    return " or a login" if login else ""
 
 
 def providers() -> str:
