@@ -429,6 +429,8 @@ WRONG: list[tuple[str, Any]] = [
     ("system_prompt", {"type": "file", "path": "/etc/passwd"}),
     ("thinking", {"type": "enabled"}),
     ("workspace", 7),
+    ("workspace", "relative/path"),
+    ("workspace", "/work\0"),
 ]
 
 

@@ -41,6 +41,7 @@ def test_any_other_workspace_is_refused(root: Path, named: str) -> None:
     with pytest.raises(InvalidRequestError, match="workspace") as refused:
         Folders(root.parent / "config", [root]).workspace(named.format(root=root), "provider_options[0].options")
     assert refused.value.field == "provider_options[0].options"
+    assert refused.value.message.startswith("provider_options[0].options: ")
 
 
 def test_what_is_outside_and_what_is_not_there_are_told_alike(root: Path) -> None:

@@ -120,8 +120,9 @@ def _flag(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be true or false"
 
 
-def _text(value: Any) -> str:
-    return "" if isinstance(value, str) and value else "must be a text"
+def _folder(value: Any) -> str:
+    fits = isinstance(value, str) and value.startswith("/") and "\0" not in value
+    return "" if fits else "must be the absolute path of a folder"
 
 
 def _model(value: Any) -> str:
@@ -220,7 +221,7 @@ ALLOWED: Mapping[str, _Check] = {
     "system_prompt": _system_prompt,
     "thinking": _thinking,
     "tools": _names,
-    "workspace": _text,
+    "workspace": _folder,
 }
 """The options that a persona or a caller may set, each with its check."""
 

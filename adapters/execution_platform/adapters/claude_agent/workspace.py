@@ -84,11 +84,11 @@ class Folders:
         """
         if not self._roots:
             raise InvalidRequestError(
-                "no workspace may be named here: EP_CLAUDE_AGENT_WORKSPACES is not set", field=field
+                f"{field}: no workspace may be named here: EP_CLAUDE_AGENT_WORKSPACES is not set", field=field
             )
         path = Path(named)
         if "\0" in named or not path.is_absolute():
-            raise InvalidRequestError("a workspace is an absolute path", field=field)
+            raise InvalidRequestError(f"{field}: a workspace is an absolute path", field=field)
         try:
             resolved = path.resolve(strict=True)
         except (OSError, RuntimeError):
@@ -96,12 +96,13 @@ class Folders:
         # One answer for both: who may not look there shall not learn what is there.
         if resolved is None or not any(resolved.is_relative_to(root) for root in self._roots):
             raise InvalidRequestError(
-                "the workspace does not exist within EP_CLAUDE_AGENT_WORKSPACES, symbolic links resolved", field=field
+                f"{field}: the workspace does not exist within EP_CLAUDE_AGENT_WORKSPACES, symbolic links resolved",
+                field=field,
             )
         if not resolved.is_dir():
-            raise InvalidRequestError("the workspace is not a folder", field=field)
+            raise InvalidRequestError(f"{field}: the workspace is not a folder", field=field)
         if overlap(resolved, self._config_dir):
-            raise InvalidRequestError("the workspace holds the agent's logins and sessions", field=field)
+            raise InvalidRequestError(f"{field}: the workspace holds the agent's logins and sessions", field=field)
         return resolved
 
     def config(self, workspace: Path | None, session: str) -> Path:
