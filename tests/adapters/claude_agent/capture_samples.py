@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
+from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import SecretStr
 from tests.adapters.claude_agent.messages_api import MessagesApi
 
 from execution_platform.adapters.claude_agent.environment import agent_environment
+from execution_platform.adapters.claude_agent.errors import OPTION_FIELDS
 from execution_platform.adapters.claude_agent.runs import Runs
 from execution_platform.adapters.claude_agent.sandbox import Cage
 from execution_platform.adapters.errors import AdapterError
@@ -50,6 +52,7 @@ class Asked:
 
     options: ClaudeAgentOptions
     prompt: tuple[dict[str, Any], ...]
+    fields: Mapping[str, str] = field(default_factory=lambda: OPTION_FIELDS)
 
 
 def asked(prompt: str, **options: Any) -> Asked:

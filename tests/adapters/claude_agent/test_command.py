@@ -12,7 +12,11 @@ from claude_agent_sdk import ClaudeAgentOptions
 
 from execution_platform.adapters.claude_agent.command import command_of
 from execution_platform.adapters.claude_agent.environment import agent_environment
+from execution_platform.adapters.claude_agent.options import read_options
+from execution_platform.adapters.claude_agent.request import build_run
 from execution_platform.adapters.errors import InvalidRequestError
+from execution_platform.adapters.spi import Call
+from execution_platform.v1 import chat_pb2, content_pb2
 
 
 def test_the_command_line_is_the_sdk_s() -> None:
@@ -88,6 +92,20 @@ def test_what_is_too_long_for_an_argument_is_refused(options: dict[str, Any], fi
     with pytest.raises(InvalidRequestError, match="too long") as refused:
         command_of(ClaudeAgentOptions(**options))
     assert refused.value.field.startswith(field)
+
+
+@pytest.mark.parametrize("name", ["allowed_tools", "disallowed_tools", "tools"])
+def test_a_provider_option_that_is_too_long_is_named(name: str) -> None:
+    """The field is the provider option's, where that made the argument."""
+    given = chat_pb2.ProviderOptions(
+        provider="claude_agent", options_json=json.dumps({name: ["Bash(" + "x" * 200_000 + ")"]})
+    )
+    request = chat_pb2.ChatRequest(provider_options=[given])
+    request.messages.add(role=content_pb2.ROLE_USER).content.add().text.text = "Hi"
+    run = build_run(Call(request, "sonnet"), read_options(request, {"claude_agent"}), "s").run
+    with pytest.raises(InvalidRequestError, match="too long") as refused:
+        command_of(run.options, run.fields)
+    assert refused.value.field == f"provider_options[0].options_json.{name}"
 
 
 def test_the_environment_keeps_the_program_to_its_model() -> None:

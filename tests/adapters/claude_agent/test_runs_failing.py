@@ -39,6 +39,8 @@ pytestmark = pytest.mark.usefixtures("cages")
         ("begin; exit 0", UnavailableError, "exit code 0", False),
         ("echo nonsense; exit 0", UnavailableError, "nonsense", False),
         ("begin; say '{\"type\":'; exit 0", UnavailableError, "exit code 0", False),
+        ("begin; echo 'error: --model is away' >&2; exit 1", UnavailableError, "is away", False),
+        ("echo 'error: --model is away' >&2; exit 137", UnavailableError, "signal 9", False),
         ('begin; say \'{"type":"system","status":"requesting"}\'; exit 2', UnavailableError, "code 2", True),
         ('begin; say \'{"type":"stream_event"}\'; kill -SEGV $$', StreamBrokenError, "signal 11", True),
         ('begin; printf \'{"type":"stream_event"}\\n{"type":"res\'; exit 0', StreamBrokenError, "without", True),
@@ -67,7 +69,8 @@ async def test_a_crash_is_told(
     ("complaint", "field"),
     [
         ("Error: --json-schema is not valid", "output_format.json_schema.schema_json"),
-        ("error: option '--effort <level>' argument 'x' is invalid", ""),
+        ("error: option '--effort <level>' argument 'x' is invalid", "reasoning.effort"),
+        ("Error: --betas is not valid", ""),
     ],
 )
 async def test_an_option_that_the_program_refuses_is_the_request_s_fault(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -32,14 +32,20 @@ class Command:
     Attributes:
         arguments: the program and its arguments. Every process of the machine can read them.
         files: contents by path, read-only in the cage.
+        fields: fields of the request that the program's options come from.
     """
 
     arguments: tuple[str, ...]
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    fields: Mapping[str, str] = field(default_factory=lambda: OPTION_FIELDS)
 
 
-def command_of(options: ClaudeAgentOptions) -> Command:
+def command_of(options: ClaudeAgentOptions, fields: Mapping[str, str] = OPTION_FIELDS) -> Command:
     """Return the command line of a run as the SDK makes it, for the program in the cage.
+
+    Args:
+        options: the run's options.
+        fields: fields of the request that the program's options come from.
 
     Raises:
         InvalidRequestError: an option is too long for one.
@@ -50,16 +56,16 @@ def command_of(options: ClaudeAgentOptions) -> Command:
     _move_system_prompt(given, files)
     # The SDK offers no other way to its command line; its version is pinned, and a test holds what comes out.
     command = SubprocessCLITransport("", given)._build_command()  # noqa: SLF001
-    _check_lengths(command)
-    return Command(tuple(command), files)
+    _check_lengths(command, fields)
+    return Command(tuple(command), files, fields)
 
 
-def _check_lengths(command: Sequence[str]) -> None:
+def _check_lengths(command: Sequence[str], fields: Mapping[str, str]) -> None:
     for option, argument in pairwise(command):
         if len(argument.encode()) > _LONGEST_ARGUMENT:
             raise InvalidRequestError(
                 f"too long for the agent's {option}: {_LONGEST_ARGUMENT} bytes at most",
-                field=OPTION_FIELDS.get(option, ""),
+                field=fields.get(option, ""),
             )
 
 

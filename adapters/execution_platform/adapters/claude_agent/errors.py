@@ -28,7 +28,14 @@ from execution_platform.adapters.errors import (
 )
 from execution_platform.adapters.fields import Fields, clean_text, elements_if_any, int_of
 
-__all__ = ["OPTION_FIELDS", "blocked_by_filter", "error_from_refusal", "error_from_result", "words_of"]
+__all__ = [
+    "OPTION_FIELDS",
+    "blocked_by_filter",
+    "error_from_refusal",
+    "error_from_result",
+    "option_fields",
+    "words_of",
+]
 
 #: By the API's type of the error, which is the most exact.
 _BY_TYPE: dict[str, type[AdapterError]] = {
@@ -63,10 +70,26 @@ _MOST_WORDS = 900
 _REFUSED = re.compile(r"^[Ee]rror: (?:option ')?(--[a-z-]+).*", re.MULTILINE)
 OPTION_FIELDS: Mapping[str, str] = {
     "--allowedTools": "tools",
+    "--effort": "reasoning.effort",
     "--json-schema": "output_format.json_schema.schema_json",
     "--model": "model",
 }
-"""Fields of a request that options of the CLI come from."""
+"""Fields of a request that options of the CLI come from, where no provider option is given for them."""
+
+#: Provider options that become options of the CLI.
+_BY_OPTION = {
+    "allowed_tools": "--allowedTools",
+    "disallowed_tools": "--disallowedTools",
+    "effort": "--effort",
+    "fallback_model": "--fallback-model",
+    "max_budget_usd": "--max-budget-usd",
+    "max_thinking_tokens": "--max-thinking-tokens",
+    "max_turns": "--max-turns",
+    "mcp_servers": "--mcp-config",
+    "permission_mode": "--permission-mode",
+    "thinking": "--thinking",
+    "tools": "--tools",
+}
 
 #: Keys and tokens, should the CLI ever repeat one.
 _SECRET = re.compile(r"sk-ant-[\w-]+|(?i:bearer)\s+\S+")
@@ -93,16 +116,26 @@ def error_from_result(result: Fields, failure: Fields) -> AdapterError:
     )
 
 
-def error_from_refusal(said: str) -> InvalidRequestError | None:
+def option_fields(paths: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields that options of the CLI come from.
+
+    Args:
+        paths: fields that provider options come from, by the option's name.
+    """
+    return {**OPTION_FIELDS, **{_BY_OPTION[name]: path for name, path in paths.items() if name in _BY_OPTION}}
+
+
+def error_from_refusal(said: str, fields: Mapping[str, str]) -> InvalidRequestError | None:
     """Return what it means that the CLI ended over one of its options, before it did anything; None: it did not.
 
     Args:
         said: what it complained of.
+        fields: fields of the request that options of the CLI come from.
     """
     refused = _REFUSED.search(said)
     if refused is None:
         return None
-    field = OPTION_FIELDS.get(refused[1], "")
+    field = fields.get(refused[1], "")
     return InvalidRequestError(f"{field or refused[1]} is refused by Claude Code: {refused[0]}", field=field)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from execution_platform.adapters.claude_agent.command import PROGRAM, Command
 from execution_platform.adapters.claude_agent.environment import CREDENTIALS
-from execution_platform.adapters.claude_agent.errors import error_from_refusal
+from execution_platform.adapters.claude_agent.errors import OPTION_FIELDS, error_from_refusal
 from execution_platform.adapters.claude_agent.guard import guard_files
 from execution_platform.adapters.claude_agent.pipes import Descriptors, Input, Tail, Watched, happens
 from execution_platform.adapters.claude_agent.sandbox import (
@@ -83,9 +83,13 @@ class _Status(asyncio.Protocol):
 class Process:
     """One program in one cage, begun by :meth:`start`."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes], secrets: Sequence[str] = (), fields: Mapping[str, str] = OPTION_FIELDS
+    ) -> None:
         self._popen = popen
         self._secrets = secrets
+        self._fields = fields
+        self._spoke = False
         self._ending: asyncio.Task[None] | None = None
         self._status = _Status()
         self._errors = Tail(_TAIL_BYTES)
@@ -131,7 +135,7 @@ class Process:
                 if error.errno == errno.E2BIG:
                     raise InvalidRequestError("the run's options are too long for a command line") from error
                 raise NotConfiguredError(f"bubblewrap cannot be run: {error.strerror}") from error
-            process = cls(popen, _secrets(cage.environment))
+            process = cls(popen, _secrets(cage.environment), command.fields)
             try:
                 await uninterrupted(process._connect(*(pipe.take() for pipe in (stdin, stdout, stderr, status))))
             except BaseException:
@@ -159,7 +163,9 @@ class Process:
 
     async def read(self) -> bytes:
         """Return the next bytes of its standard output; empty: it is over. Nothing is read ahead but some KiB."""
-        return await self._reader.read(_READ_BYTES)
+        data = await self._reader.read(_READ_BYTES)
+        self._spoke = self._spoke or bool(data)
+        return data
 
     async def end(self, patience: float = 0.0) -> None:
         """End every process of the cage: by itself, by SIGTERM, by SIGKILL. Bounded; idempotent; not to be cancelled.
@@ -206,7 +212,8 @@ class Process:
             return NotConfiguredError(f"the cage of a run cannot be built here{told}{_REMEDY}")
         if code is None:
             return UnavailableError(f"Claude Code has stopped answering{told}")
-        refusal = error_from_refusal(words)
+        # Once it has said anything, its options were good: what it complains of is a run's affair.
+        refusal = error_from_refusal(words, self._fields) if code == 1 and not self._spoke else None
         if refusal is not None:
             return refusal
         how = f"was ended by signal {code - 128}" if code > 128 else f"ended with exit code {code}"

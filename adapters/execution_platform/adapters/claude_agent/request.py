@@ -12,6 +12,7 @@ from typing import Any
 
 from claude_agent_sdk import AgentDefinition, ClaudeAgentOptions
 
+from execution_platform.adapters.claude_agent.errors import OPTION_FIELDS, option_fields
 from execution_platform.adapters.claude_agent.options import EFFORTS, RunOptions
 from execution_platform.adapters.claude_agent.prompt import Turn, user_message, write_system
 from execution_platform.adapters.claude_agent.sessions import Place
@@ -45,10 +46,12 @@ class AgentRun:
     Attributes:
         options: the run's options; where and in which environment it runs is the cage's.
         prompt: messages of the SDK's streaming input; the last one starts the run.
+        fields: fields of the request that the program's options come from.
     """
 
     options: ClaudeAgentOptions
     prompt: tuple[dict[str, Any], ...]
+    fields: Mapping[str, str] = field(default_factory=lambda: OPTION_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def build_run(
     turns = [Turn(message, f"messages[{at}]") for at, message in enumerate(call.request.messages) if at >= told]
     prompt = user_message(turns, FAMILY, notices, resumed=resumed is not None)
     return BuiltRun(
-        AgentRun(given, (prompt,)),
+        AgentRun(given, (prompt,), option_fields(options.paths)),
         environment,
         tuple(notices.items),
         resumed=resumed is not None,

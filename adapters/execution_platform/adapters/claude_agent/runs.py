@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
 
@@ -49,6 +49,11 @@ class AgentRun(Protocol):
     @property
     def prompt(self) -> Sequence[dict[str, Any]]:
         """Messages as the SDK's streaming input takes them."""
+        ...
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Fields of the request that the program's options come from."""
         ...
 
 
@@ -219,7 +224,7 @@ class Runs:
         return self._closed
 
     async def _start(self, run: AgentRun, cage: Cage) -> tuple[Process, float]:
-        command = command_of(run.options)
+        command = command_of(run.options, run.fields)
         programs = self._programs()
         started = time.monotonic()
         return await Process.start(cage, command, programs), started
