@@ -47,6 +47,11 @@ def _places_of(_: ProviderConfig, model: str) -> tuple[str, ...]:
     return places.get(model.partition(".")[0], ())
 
 
+def _outside_of(_: ProviderConfig, model: str) -> str:
+    """Models of `cloud` that are asked from elsewhere are named so."""
+    return "it is asked from us-1, outside eu" if model.startswith("outside.") else ""
+
+
 SPECS = (
     spec("able", automatic_rank=10),
     spec("blind", IMAGES, automatic_rank=20),
@@ -56,7 +61,7 @@ SPECS = (
     spec("nameless", default_model=""),
     spec("absent", automatic_rank=5),
     spec("lame", needs_key=False, missing=lambda _: "install execution-platform[lame]"),
-    spec("cloud", needs_key=False, places=Places(_places_of, frozenset({"eu-1", "eu", "us", "global"}))),
+    spec("cloud", needs_key=False, places=Places(_places_of, frozenset({"eu-1", "eu", "us", "global"}), _outside_of)),
 )
 
 #: All of those that need one have their key, but `absent`.

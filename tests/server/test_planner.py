@@ -207,12 +207,19 @@ def test_lists_of_persona_and_request_hold_together() -> None:
 
 def test_an_adapter_tells_where_its_models_run() -> None:
     """Any name of where a model runs allows it, the narrowest is the route's region; the refusal says where it runs."""
-    made = planning({"personas": {"a": targets("cloud/eu.m", "cloud/eu-1.m", "cloud/global.m", "cloud/m", "able")}})
+    made = planning(
+        {
+            "personas": {
+                "a": targets("cloud/eu.m", "cloud/eu-1.m", "cloud/global.m", "cloud/m", "cloud/outside.m", "able")
+            }
+        }
+    )
     plan = made.planner.explain(ask(persona="a", allowed_regions=["eu"]), REQUEST_ID)
     assert [(leg.model, leg.region) for leg in plan.legs] == [("eu.m", "eu"), ("eu-1.m", "eu-1")]
     assert made.names(ask(persona="a", allowed_regions=["eu-1"])) == ["cloud/eu-1.m"]
     told = {each.leg.name: each.reasons[-1] for each in plan.candidates}
     assert told["cloud/global.m"] == "it may run anywhere in global; the request allows only eu"
+    assert told["cloud/outside.m"] == "it is asked from us-1, outside eu; the request allows only eu"
     assert told["cloud/m"].startswith("nobody knows where it runs; name its region at `models`")
     assert told["able/one"].startswith("the configuration names no region for it")
 

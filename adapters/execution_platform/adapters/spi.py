@@ -240,6 +240,10 @@ class CapabilityRow:
     as_of: str
 
 
+def _nothing_more(_: ProviderConfig, __: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where a provider's models run, for lists of allowed regions. What the configuration says goes before it.
@@ -249,10 +253,12 @@ class Places:
             route's region, then wider ones that contain it. A model that may run in several regions has only names
             that contain them all. Empty: not known, which no list allows.
         known: all names that `of` may ever tell, so that a misspelt one is found.
+        outside: why a model has no place although its name tells one, for people; empty: it is just not known.
     """
 
     of: Callable[[ProviderConfig, str], tuple[str, ...]]
     known: frozenset[str]
+    outside: Callable[[ProviderConfig, str], str] = _nothing_more
 
 
 def _as_it_is(model: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from execution_platform.adapters.bedrock.regions import (
     listed_names,
     model_name,
     model_path,
+    outside_of,
     places_of,
 )
 from execution_platform.adapters.errors import InvalidRequestError
@@ -126,6 +127,22 @@ def test_a_model_in_no_region_is_nowhere() -> None:
 def test_every_known_model_has_a_place(model: str) -> None:
     """No maker that is known is taken for a geography that is not."""
     assert places_of(model.removeprefix("regional."), "us-east-1" if model.startswith("us.") else "eu-central-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("us.amazon.nova-pro-v1:0", "it is asked from eu-central-1, outside us"),
+        ("us-east-1/us.amazon.nova-pro-v1:0", ""),
+        ("eu.amazon.nova-pro-v1:0", ""),
+        ("global.amazon.nova-pro-v1:0", ""),
+        ("amazon.nova-pro-v1:0", ""),
+        ("us-east-1/arn:aws:bedrock:eu-central-1::foundation-model/amazon.nova-pro-v1:0", ""),
+    ],
+)
+def test_a_profile_that_is_asked_from_outside_is_told(name: str, told: str) -> None:
+    """Only a profile whose geography does not hold the region that is asked is told as asked from outside."""
+    assert outside_of(name, "eu-central-1") == told
 
 
 def test_every_region_of_bedrock_is_known() -> None:

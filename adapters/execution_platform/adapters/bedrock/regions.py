@@ -30,6 +30,7 @@ __all__ = [
     "listed_names",
     "model_name",
     "model_path",
+    "outside_of",
     "places_of",
     "price_regions",
 ]
@@ -212,11 +213,25 @@ def places_of(name: str, configured_region: str) -> tuple[str, ...]:
     region = asked_region(model, configured_region)
     if model.geography:
         held = _GEOGRAPHIES.get(model.geography, ())
-        outside = held and region and region not in held
-        return () if outside else (model.geography, *_wider(held, model.geography))
+        return () if _is_outside(model, region) else (model.geography, *_wider(held, model.geography))
     if not model.in_region or not region:
         return ()
     return (region, *_wider((region,), region))
+
+
+def outside_of(name: str, configured_region: str) -> str:
+    """Return, for people, that a profile is asked from outside its geography; empty: it is not."""
+    try:
+        model = model_name(name)
+    except InvalidRequestError:
+        return ""
+    region = asked_region(model, configured_region)
+    return f"it is asked from {region}, outside {model.geography}" if _is_outside(model, region) else ""
+
+
+def _is_outside(model: ModelName, region: str) -> bool:
+    held = _GEOGRAPHIES.get(model.geography, ())
+    return bool(held and region) and region not in held
 
 
 def _wider(regions: Sequence[str], own: str) -> tuple[str, ...]:

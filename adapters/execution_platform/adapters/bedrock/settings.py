@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from execution_platform.adapters.bedrock.endpoints import region_of_address
-from execution_platform.adapters.bedrock.regions import KNOWN_PLACES, is_region, places_of
+from execution_platform.adapters.bedrock.regions import KNOWN_PLACES, is_region, outside_of, places_of
 from execution_platform.adapters.spi import Places, ProviderConfig, ProviderOption
 
 __all__ = ["OPTIONS", "PLACES", "missing", "settle"]
@@ -73,4 +73,8 @@ def _places(config: ProviderConfig, model: str) -> tuple[str, ...]:
     return places_of(model, config.options.get("region", ""))
 
 
-PLACES = Places(of=_places, known=KNOWN_PLACES)
+def _outside(config: ProviderConfig, model: str) -> str:
+    return outside_of(model, config.options.get("region", ""))
+
+
+PLACES = Places(of=_places, known=KNOWN_PLACES, outside=_outside)

@@ -18,11 +18,13 @@ class Whereabouts:
         names: any of them on a list of regions allows it; the first is told as the route's region. Empty: not known.
         declared: the configuration says so, rather than the provider's adapter.
         told_by_adapter: the provider's adapter knows where its models run, but not of this one.
+        outside: why this one has no place although its name tells one; empty: it is just not known.
     """
 
     names: tuple[str, ...] = ()
     declared: bool = False
     told_by_adapter: bool = False
+    outside: str = ""
 
     @property
     def region(self) -> str:
@@ -35,6 +37,8 @@ class Whereabouts:
             return f"it serves from {self.region}"
         if self.names:
             return f"it may run anywhere in {self.region}"
+        if self.outside:
+            return self.outside
         if self.told_by_adapter:
             return "nobody knows where it runs; name its region at `models` of the configuration"
         return "the configuration names no region for it"
@@ -56,7 +60,9 @@ def whereabouts_of(
     places = providers.spec(provider).places if providers.knows(provider) else None
     if places is None:
         return Whereabouts()
-    return Whereabouts(places.of(providers.config(provider), model), told_by_adapter=True)
+    config = providers.config(provider)
+    names = places.of(config, model)
+    return Whereabouts(names, told_by_adapter=True, outside="" if names else places.outside(config, model))
 
 
 def regions_known(configuration: PlatformConfiguration, providers: Providers) -> set[str]:
